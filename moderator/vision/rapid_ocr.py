@@ -1,0 +1,242 @@
+"""RapidOCR (PP-OCRv6 small, inside its wheel) behind the OcrEngine protocol.
+
+Reading a frame is detection (where is text) and recognition (what does it say). Recognition costs
+about 10 ms a line and most lines of a live room stand still, so a line whose pixels have not
+changed since it was read keeps its reading. Recognition runs one line at a time and pads to the
+line's own width: RapidOCR's batches of six pad every line to the longest one, which on a CPU costs
+more than batching saves.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moderator.errors import ENGINE_MISSING, MODEL_LOAD, WEIGHTS_MISSING, ModeratorError
+from moderator.records import Box
+from moderator.vision.ocr import Image, TextLine
+
+INSTALL = "live-stream-moderator[embedded]"
+
+_WEIGHTS = {
+    "Det.model_path": "PP-OCRv6_det_small.onnx",
+    "Rec.model_path": "PP-OCRv6_rec_small.onnx",
+}
+
+
+class RapidOcr:
+    """Chinese and English text, horizontal or in columns, at any place of the frame.
+
+    `threads` is what onnxruntime uses inside one operator; its workers spin while they wait, so two
+    threads on two cores that also do something else cost twice the CPU and gain little.
+    `detect_side` is the longer side in pixels that a frame is scaled down to for detection. Lines
+    are cropped from the full frame, so it bounds the size of text that is found and not how well it
+    is read: at 736, text of 11 pixels on 540×960 frames compressed at crf 35 was found. Lines
+    below `min_confidence` are dropped. `cache_lines` is how many unchanged lines are remembered,
+    over all rooms that share the engine; 0 reads everything anew.
+
+    The weights come from the installed wheel, nothing is downloaded, and engines with the same
+    `threads` and `detect_side` share one copy of them. An instance is not thread-safe: one worker
+    owns it. Raises LM-402 when rapidocr is not installed, LM-403 when its wheel lacks the weights,
+    LM-405 when they do not load.
+    """
+
+    def __init__(
+        self,
+        *,
+        threads: int = 1,
+        detect_side: int = 736,
+        min_confidence: float = 0.5,
+        cache_lines: int = 256,
+    ) -> None:
+        self.detect_side = detect_side
+        self.min_confidence = min_confidence
+        self._engine = _load(threads, detect_side)
+        self._cache = _ReadingCache(cache_lines)
+        self.name = f"rapidocr-{version('rapidocr')}/PP-OCRv6-small"
+        self.lines_recognised = 0
+        self.lines_reused = 0
+
+    def read(self, image: Image) -> list[TextLine]:
+        """Lines of text on a BGR frame, top to bottom then left to right."""
+        quads = self._detect(image)
+        boxes = [_bounds(quad, image) for quad in quads]
+        luma = _luma(image)
+        readings = [self._cache.find(luma, box) for box in boxes]
+        unread = [index for index, reading in enumerate(readings) if reading is None]
+        self.lines_reused += len(boxes) - len(unread)
+        self.lines_recognised += len(unread)
+        if unread:
+            crops = self._engine.crop_text_regions(image, [quads[index] for index in unread])
+            recognised = self._engine.recognize_txt(crops)
+            for index, text, score in zip(unread, recognised.txts, recognised.scores, strict=True):
+                readings[index] = reading = _Reading(text.strip(), float(score))
+                self._cache.put(luma, boxes[index], reading)
+        lines = [
+            TextLine(reading.text, box, reading.confidence)
+            for box, reading in zip(boxes, readings, strict=True)
+            if reading and reading.text and reading.confidence >= self.min_confidence
+        ]
+        return sorted(lines, key=lambda line: (line.box.y0, line.box.x0))
+
+    def _detect(self, image: Image) -> list[NDArray[np.float32]]:
+        found = self._engine(image, use_det=True, use_cls=False, use_rec=False)
+        boxes = getattr(found, "boxes", None)
+        if boxes is None:
+            return []
+        return [np.asarray(quad, dtype=np.float32) for quad in boxes]
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    text: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    box: Box
+    place: Box
+    patch: NDArray[np.uint8]
+    reading: _Reading
+
+
+class _ReadingCache:
+    """Readings of lines whose pixels are still the same.
+
+    A reading is reused when a box is found within a third of a line height of the remembered one
+    on every side, and the pixels of the remembered place (the box and that margin around it) are
+    the same now. Comparing the remembered place, rather than the new crop, is what makes a
+    detection box that trembles by a pixel or two harmless; the margin is what notices characters
+    appended to a line. The pixels kept are those that were read: slow drift adds up and is noticed.
+    """
+
+    margin = 0.34
+    trusted_confidence = 0.9
+    max_difference = 28.0
+    """Grey levels, mean over a window of a sixth of the line height. Measured after H.264 on text
+    of 14 to 60 pixels: standing text differs by at most 16 at crf 28; at crf 35 by at most 18 from
+    20 pixels up, by as much as 40 below (which only costs a second recognition). One character
+    changing to a similar one (3 to 8, 5 to 6) differs by at least 45."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._remembered: OrderedDict[int, _Remembered] = OrderedDict()
+        self._next_key = 0
+
+    def find(self, luma: NDArray[np.uint8], box: Box) -> _Reading | None:
+        slack = self.margin * min(box.x1 - box.x0, box.y1 - box.y0)
+        for key in reversed(self._remembered):
+            entry = self._remembered[key]
+            if not _within(entry.box, box, slack):
+                continue
+            if self._unchanged(luma, entry):
+                self._remembered.move_to_end(key)
+                return entry.reading
+        return None
+
+    def put(self, luma: NDArray[np.uint8], box: Box, reading: _Reading) -> None:
+        """Remember a reading; a doubtful one is better read again next time."""
+        if self._capacity == 0 or reading.confidence < self.trusted_confidence:
+            return
+        slack = self.margin * min(box.x1 - box.x0, box.y1 - box.y0)
+        for key in [k for k, e in self._remembered.items() if e.box == box]:
+            if self._unchanged(luma, self._remembered[key]):
+                del self._remembered[key]
+        place = _grown(box, int(slack) + 1, luma)
+        self._remembered[self._next_key] = _Remembered(
+            box, place, luma[place.y0 : place.y1, place.x0 : place.x1].copy(), reading
+        )
+        self._next_key += 1
+        while len(self._remembered) > self._capacity:
+            self._remembered.popitem(last=False)
+
+    def _unchanged(self, luma: NDArray[np.uint8], entry: _Remembered) -> bool:
+        import cv2
+
+        place = entry.place
+        now = luma[place.y0 : place.y1, place.x0 : place.x1]
+        if now.shape != entry.patch.shape:
+            return False
+        window = max(3, min(now.shape) // 6)
+        difference = cv2.blur(cv2.absdiff(now, entry.patch), (window, window))
+        return float(difference.max()) <= self.max_difference
+
+
+@lru_cache(maxsize=4)
+def _load(threads: int, detect_side: int) -> Any:
+    try:
+        import rapidocr
+    except ImportError as missing:
+        raise ModeratorError(
+            ENGINE_MISSING, name="rapidocr", package="rapidocr", install=INSTALL
+        ) from missing
+    folder = Path(rapidocr.__file__).parent / "models"
+    weights = {option: folder / name for option, name in _WEIGHTS.items()}
+    for path in weights.values():
+        if not path.is_file():
+            raise ModeratorError(
+                WEIGHTS_MISSING, name=path.name, where=folder, install="rapidocr>=3.10"
+            )
+    # Named model paths keep RapidOCR from looking for, and downloading, others.
+    options = {
+        **{option: str(path) for option, path in weights.items()},
+        "Global.log_level": "critical",
+        "EngineConfig.onnxruntime.intra_op_num_threads": threads,
+        "EngineConfig.onnxruntime.inter_op_num_threads": 1,
+        "Det.limit_side_len": detect_side,
+        "Det.limit_type": "max",
+        "Rec.rec_batch_num": 1,
+        "Rec.rec_img_shape": [3, 48, 96],
+    }
+    blank = np.zeros((48, 96, 3), dtype=np.uint8)
+    try:
+        engine = rapidocr.RapidOCR(params=options)
+        # RapidOCR loads a model at its first use; a model that does not load is told of here.
+        engine(blank, use_det=True, use_cls=False, use_rec=False)
+        engine.recognize_txt([blank])
+        return engine
+    except Exception as broken:
+        raise ModeratorError(MODEL_LOAD, name="rapidocr", reason=broken) from broken
+
+
+def _bounds(quad: NDArray[np.float32], image: Image) -> Box:
+    height, width = image.shape[:2]
+    x0 = min(max(int(quad[:, 0].min()), 0), width - 1)
+    y0 = min(max(int(quad[:, 1].min()), 0), height - 1)
+    x1 = min(int(np.ceil(quad[:, 0].max())), width)
+    y1 = min(int(np.ceil(quad[:, 1].max())), height)
+    return Box(x0, y0, max(x1, x0 + 1), max(y1, y0 + 1))
+
+
+def _luma(image: Image) -> NDArray[np.uint8]:
+    import cv2
+
+    luma: NDArray[np.uint8] = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    return luma
+
+
+def _within(old: Box, new: Box, slack: float) -> bool:
+    return (
+        abs(old.x0 - new.x0) <= slack
+        and abs(old.y0 - new.y0) <= slack
+        and abs(old.x1 - new.x1) <= slack
+        and abs(old.y1 - new.y1) <= slack
+    )
+
+
+def _grown(box: Box, by: int, luma: NDArray[np.uint8]) -> Box:
+    height, width = luma.shape
+    return Box(
+        max(box.x0 - by, 0),
+        max(box.y0 - by, 0),
+        min(box.x1 + by, width),
+        min(box.y1 + by, height),
+    )

@@ -1,0 +1,222 @@
+"""The screen of one stream: frames in, ScreenTexts and Codes out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from time import perf_counter
+
+import cv2
+import numpy as np
+
+from moderator.records import Box, Code, ScreenText
+from moderator.vision.codes import CodeReader
+from moderator.vision.ocr import Image, OcrEngine
+from moderator.vision.sampler import Decision, FrameSampler
+from moderator.vision.tracks import CodeTracker, ScreenTracker
+
+JPEG_QUALITY = 85
+BOX_COLOUR_BGR = (40, 40, 230)
+
+
+@dataclass(slots=True)
+class ScreenStats:
+    """What reading the screen has cost: frames, and milliseconds spent in each step."""
+
+    frames_seen: int = 0
+    frames_read: int = 0
+    sampler_ms: float = 0.0
+    ocr_ms: float = 0.0
+    codes_ms: float = 0.0
+    evidence_ms: float = 0.0
+    decisions: Counter[str] = field(default_factory=Counter)
+
+
+class ScreenReader:
+    """Reads the screen of one stream.
+
+    Feed every sampled frame in order of time. Texts and codes that have ended wait in `take`; a
+    recording may leave them there and get everything from `finish`, a live room takes them as it
+    goes, so that memory stays flat. `open_texts` and `open_codes` tell what has not ended yet.
+
+    The best frame of each text is kept as JPEG for evidence, at most `max_evidence_bytes` in all;
+    the oldest are dropped first, and a caller that has the recording extracts those again at
+    `frame_time`. `ocr` and `codes` may be shared between readers of one worker; sampler and tracker
+    belong to one stream.
+    """
+
+    def __init__(
+        self,
+        ocr: OcrEngine,
+        codes: CodeReader | None = None,
+        sampler: FrameSampler | None = None,
+        tracker: ScreenTracker | None = None,
+        *,
+        max_evidence_bytes: int = 32 * 2**20,
+    ) -> None:
+        self.stats = ScreenStats()
+        self._ocr = ocr
+        self._codes = codes
+        self._sampler = sampler or FrameSampler()
+        self._tracker = tracker or ScreenTracker(engine=ocr.name)
+        self._code_tracker = CodeTracker(engine=codes.name if codes else "")
+        self._frames = _Frames(max_evidence_bytes)
+        self._texts: list[ScreenText] = []
+        self._ended_codes: list[Code] = []
+
+    def feed(self, time: float, image: Image) -> Decision:
+        """Take the BGR frame at media-clock second `time`; returns what was done with it."""
+        began = perf_counter()
+        decision = self._sampler.decide(time, image)
+        self.stats.sampler_ms += _ms_since(began)
+        self.stats.frames_seen += 1
+        self.stats.decisions[decision] += 1
+        if decision.reads:
+            self._read(time, image)
+        elif decision is Decision.UNCHANGED:
+            self._end(self._tracker.hold(time), self._code_tracker.hold(time))
+        return decision
+
+    def take(self) -> tuple[list[ScreenText], list[Code]]:
+        """The texts and codes that have ended since the last call, in order of their end."""
+        texts, codes = self._texts, self._ended_codes
+        self._texts, self._ended_codes = [], []
+        return texts, codes
+
+    def finish(self) -> tuple[list[ScreenText], list[Code]]:
+        """End of the stream: every text and code not yet taken, in order of their start."""
+        self._end(self._tracker.close(), self._code_tracker.close())
+        texts, codes = self.take()
+        return sorted(texts, key=_place), sorted(codes, key=_place)
+
+    def open_texts(self) -> list[ScreenText]:
+        """The texts that have not ended yet, as known so far."""
+        return self._tracker.open_tracks()
+
+    def open_codes(self) -> list[Code]:
+        """The codes that have not ended yet."""
+        return self._code_tracker.open_tracks()
+
+    def frame_jpeg(self, seen: ScreenText | Code, *, boxed: bool = True) -> bytes | None:
+        """The frame where `seen` was read best as JPEG, by default with the text boxed.
+
+        None when it has been dropped to bound memory.
+        """
+        jpeg = self._frames.get(seen.frame_time)
+        if jpeg is None or not boxed:
+            return jpeg
+        return boxed_jpeg(_decoded(jpeg), [seen.box])
+
+    def _read(self, time: float, image: Image) -> None:
+        self.stats.frames_read += 1
+        began = perf_counter()
+        lines = self._ocr.read(image)
+        self.stats.ocr_ms += _ms_since(began)
+        began = perf_counter()
+        codes = self._codes.read(image) if self._codes is not None else []
+        self.stats.codes_ms += _ms_since(began)
+        lines = [line for line in lines if not any(_is_code(line.box, c.box) for c in codes)]
+        self._end(self._tracker.update(time, lines), self._code_tracker.update(time, codes))
+        if self._tracker.just_missed():
+            self._sampler.ask_again()
+        began = perf_counter()
+        self._keep_evidence(time, image)
+        self.stats.evidence_ms += _ms_since(began)
+
+    def _end(self, texts: list[ScreenText], codes: list[Code]) -> None:
+        self._texts += texts
+        self._ended_codes += codes
+        for time in _frame_times(texts, codes):
+            self._frames.settle(time)
+
+    def _keep_evidence(self, time: float, image: Image) -> None:
+        wanted = _frame_times(self.open_texts(), self.open_codes())
+        if time in wanted:
+            self._frames.put(time, _jpeg(image))
+        self._frames.drop_unsettled(keep=wanted)
+
+
+def boxed_jpeg(image: Image, boxes: Iterable[Box]) -> bytes:
+    """The frame as JPEG with each box outlined, a little outside the text so as not to cover it."""
+    marked = image.copy()
+    thickness = max(2, min(image.shape[:2]) // 180)
+    for box in boxes:
+        cv2.rectangle(
+            marked,
+            (box.x0 - 2 * thickness, box.y0 - 2 * thickness),
+            (box.x1 + 2 * thickness, box.y1 + 2 * thickness),
+            BOX_COLOUR_BGR,
+            thickness,
+        )
+    return _jpeg(marked)
+
+
+def _is_code(text: Box, code: Box) -> bool:
+    """Whether what was read as text is the pattern of a code."""
+    width = min(text.x1, code.x1) - max(text.x0, code.x0)
+    height = min(text.y1, code.y1) - max(text.y0, code.y0)
+    if width <= 0 or height <= 0:
+        return False
+    text_area = (text.x1 - text.x0) * (text.y1 - text.y0)
+    code_area = (code.x1 - code.x0) * (code.y1 - code.y0)
+    # A banner that runs across a code is not a misread code.
+    return 2 * width * height >= min(text_area, code_area) and text_area <= 4 * code_area
+
+
+class _Frames:
+    """Evidence frames by time. Settled ones belong to a text that has ended and stay until memory
+    runs short; the others only while a text in progress wants them."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._jpegs: dict[float, bytes] = {}
+        self._settled: set[float] = set()
+
+    def get(self, time: float) -> bytes | None:
+        return self._jpegs.get(time)
+
+    def put(self, time: float, jpeg: bytes) -> None:
+        self._drop(time)
+        self._jpegs[time] = jpeg
+        self._bytes += len(jpeg)
+        while self._bytes > self._max_bytes:
+            settled = (kept for kept in self._jpegs if kept in self._settled)
+            self._drop(next(settled, next(iter(self._jpegs))))
+
+    def settle(self, time: float) -> None:
+        if time in self._jpegs:
+            self._settled.add(time)
+
+    def drop_unsettled(self, *, keep: set[float]) -> None:
+        for time in [t for t in self._jpegs if t not in keep and t not in self._settled]:
+            self._drop(time)
+
+    def _drop(self, time: float) -> None:
+        self._bytes -= len(self._jpegs.pop(time, b""))
+        self._settled.discard(time)
+
+
+def _frame_times(texts: list[ScreenText], codes: list[Code]) -> set[float]:
+    return {text.frame_time for text in texts} | {code.frame_time for code in codes}
+
+
+def _jpeg(image: Image) -> bytes:
+    _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    return bytes(encoded)
+
+
+def _decoded(jpeg: bytes) -> Image:
+    image: Image = np.asarray(
+        cv2.imdecode(np.frombuffer(jpeg, dtype=np.uint8), cv2.IMREAD_COLOR), dtype=np.uint8
+    )
+    return image
+
+
+def _place(seen: ScreenText | Code) -> tuple[float, int, int]:
+    return seen.start, seen.box.y0, seen.box.x0
+
+
+def _ms_since(began: float) -> float:
+    return (perf_counter() - began) * 1000

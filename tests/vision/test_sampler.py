@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from moderator.vision.ocr import Image
+from moderator.vision.sampler import Decision, FrameSampler
+from tests.vision.frames import drawn, host, room_background
+
+NOTICE = ("本品不能代替药物", 20, 60, 20)
+
+
+def striped(image: Image, x: int, y: int) -> Image:
+    """Something like text without needing a font: dense strokes."""
+    marked = image.copy()
+    for stroke in range(8):
+        marked[y : y + 24, x + 8 * stroke : x + 8 * stroke + 4] = 250
+    return marked
+
+
+def decisions(frames: list[Image], sampler: FrameSampler | None = None) -> list[Decision]:
+    sampler = sampler or FrameSampler()
+    return [sampler.decide(float(second), frame) for second, frame in enumerate(frames)]
+
+
+def test_sampler_reads_the_first_frame_and_no_unchanged_one() -> None:
+    room = room_background()
+    made = decisions([room] * 30)
+    assert made[0] is Decision.FIRST
+    assert made[1:] == [Decision.UNCHANGED] * 29
+
+
+def test_sampler_reads_at_least_every_max_interval() -> None:
+    made = decisions([room_background()] * 91, FrameSampler(max_interval_s=30.0))
+    assert [second for second, decision in enumerate(made) if decision.reads] == [0, 30, 60, 90]
+    assert made[30] is Decision.DUE
+
+
+def test_sampler_ignores_light_and_noise() -> None:
+    room = striped(room_background(), 60, 100)
+    rng = np.random.default_rng(1)
+    frames = [room]
+    for second in range(1, 25):
+        dimmed = room.astype(np.int16) - second // 2 + rng.integers(-4, 5, room.shape)
+        frames.append(np.clip(dimmed, 0, 255).astype(np.uint8))
+    assert not any(decision.reads for decision in decisions(frames)[1:])
+
+
+def test_sampler_sees_a_small_text_come_and_go() -> None:
+    room = room_background()
+    made = decisions([room] * 5 + [striped(room, 60, 100)] * 15 + [room] * 5)
+    assert [second for second, decision in enumerate(made) if decision.reads] == [0, 5, 20]
+    assert made[5] is made[20] is Decision.CHANGED
+
+
+def test_sampler_ignores_change_that_is_not_like_text() -> None:
+    room = room_background()
+    passing = room.copy()
+    passing[300:500, 200:400] = 200
+    assert not any(d.reads for d in decisions([room] * 3 + [passing] * 3)[1:])
+
+
+def test_sampler_keeps_the_minimum_interval() -> None:
+    sampler = FrameSampler(min_interval_s=1.0)
+    room = room_background()
+    shown = striped(room, 60, 100)
+    assert sampler.decide(0.0, room) is Decision.FIRST
+    assert sampler.decide(0.5, shown) is Decision.WAIT
+    assert sampler.decide(1.0, shown) is Decision.CHANGED
+
+
+def test_sampler_paces_what_never_rests() -> None:
+    sampler = FrameSampler(busy_interval_s=3.0)
+    rng = np.random.default_rng(2)
+    room = room_background()
+    frames = []
+    for _ in range(60):
+        frame = room.copy()
+        frame[600:760, 100:420] = rng.integers(0, 255, (160, 320, 3), dtype=np.uint8)
+        frames.append(frame)
+    made = decisions(frames, sampler)
+    assert set(made[6:]) == {Decision.BUSY, Decision.WAIT}
+    assert sum(decision.reads for decision in made[6:]) == len(made[6:]) // 3
+
+
+def test_sampler_sees_text_beside_what_never_rests() -> None:
+    frames = [host(room_background(), second) for second in range(30)]
+    frames[20:] = [striped(frame, 40, 60) for frame in frames[20:]]
+    made = decisions(frames, FrameSampler(busy_interval_s=8.0))
+    assert Decision.CHANGED in made[20:22]
+
+
+@pytest.mark.usefixtures("chinese")
+@pytest.mark.parametrize("size", [18, 28, 44])
+def test_sampler_sees_one_digit_of_a_price_change(size: int) -> None:
+    before = drawn([NOTICE, ("现价93元", 60, 200, size)], room_background())
+    after = drawn([NOTICE, ("现价98元", 60, 200, size)], room_background())
+    made = decisions([before] * 3 + [after])
+    assert made == [Decision.FIRST, Decision.UNCHANGED, Decision.UNCHANGED, Decision.CHANGED]
+
+
+def test_sampler_takes_a_second_look_when_asked() -> None:
+    sampler = FrameSampler(min_interval_s=1.0)
+    room = room_background()
+    sampler.decide(0.0, room)
+    sampler.ask_again()
+    assert sampler.decide(0.5, room) is Decision.UNCHANGED
+    assert sampler.decide(1.0, room) is Decision.CONFIRM
+    assert sampler.decide(2.5, room) is Decision.UNCHANGED
+
+
+def test_sampler_starts_over_when_time_or_size_jumps() -> None:
+    sampler = FrameSampler()
+    room = room_background()
+    sampler.decide(100.0, room)
+    assert sampler.decide(3.0, room) is Decision.FIRST
+    turned = np.ascontiguousarray(room.transpose(1, 0, 2))
+    assert sampler.decide(4.0, turned) is Decision.CHANGED
+    assert sampler.decide(5.0, turned) is Decision.UNCHANGED
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (8, 400, 3), (2160, 3840, 3)])
+def test_sampler_takes_frames_of_any_size(shape: tuple[int, int, int]) -> None:
+    image = np.zeros(shape, dtype=np.uint8)
+    assert decisions([image] * 2) == [Decision.FIRST, Decision.UNCHANGED]
+
+
+def test_sampler_refuses_intervals_out_of_order() -> None:
+    with pytest.raises(ValueError, match="min_interval_s"):
+        FrameSampler(min_interval_s=5.0, busy_interval_s=2.0)

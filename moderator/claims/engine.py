@@ -1,0 +1,209 @@
+"""Observations in, findings out: the claim engine of one rule pack, and one session of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import ahocorasick
+
+from moderator.claims.judge import Acquittal, Finding, Judge, Ruling
+from moderator.claims.matcher import ClaimMatcher, Match, PatternMatcher
+from moderator.claims.normalise import Normalised, Rewritten, normalise
+from moderator.claims.passports import Passport
+from moderator.claims.products import CategoryCues, ProductTracker, ProductView
+from moderator.claims.rules import AbsenceMatch, Rule, RulePack
+from moderator.records import Observation, Room, Utterance
+
+JOIN_GAP_S = 2.0
+"""Utterances closer than this are read together: a claim may run over both."""
+JOINT = "，"
+ABSENCE_MIN_CHARS = 120
+"""A session shorter than this has had no fair chance to give its notices."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A finding in its observation. `context` is what was read, `span` the words in it;
+    `begin`/`end` are offsets in the observation's own text (of the part that lies in it)."""
+
+    finding: Finding
+    observation: Observation
+    context: str
+    span: tuple[int, int]
+    begin: int
+    end: int
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """A duty that the whole session did not fulfil."""
+
+    rule: Rule
+    due: AbsenceMatch
+
+
+class ClaimEngine:
+    """A compiled rule pack. Read-only after construction: one engine serves every room.
+
+    `matchers` adds further ways of finding claims beside the patterns; what they find
+    goes through the same judge.
+    """
+
+    def __init__(self, pack: RulePack, matchers: Sequence[ClaimMatcher] = ()) -> None:
+        self.pack = pack
+        self.patterns = PatternMatcher(pack)
+        self._matchers: tuple[ClaimMatcher, ...] = (self.patterns, *matchers)
+        self._judge = Judge(pack)
+        self.cues = CategoryCues(pack.product_cues)
+        self._morphs = MorphTable(pack.morphs)
+
+    def normalise(self, text: str) -> Normalised:
+        return normalise(text, self._morphs.find)
+
+    def rulings(self, text: Normalised, product: ProductView, channel: str) -> list[Ruling]:
+        """Every match in `text` with what became of it, findings and acquittals alike."""
+        return [self._judge.rule_on(match, text, product, channel) for match in self.matches(text)]
+
+    def matches(self, text: Normalised, *, by_sound: bool = True) -> list[Match]:
+        return [m for matcher in self._matchers for m in matcher.find(text, by_sound=by_sound)]
+
+
+class ClaimSession:
+    """One room's talk through the engine, in order. Not thread-safe: one session, one owner."""
+
+    def __init__(
+        self, engine: ClaimEngine, room: Room | None = None, passports: Sequence[Passport] = ()
+    ) -> None:
+        self._engine = engine
+        self._room = room or Room()
+        self._passports = list(passports)
+        self._products = ProductTracker(self._passports, engine.cues)
+        self._before: Utterance | None = None
+        self._seen_chars = 0
+        self._heard: dict[str, list[str]] = {}
+
+    def observe(self, observation: Observation) -> list[Sighting]:
+        """Findings in one observation. What the guards distrust accuses no one."""
+        if observation.distrust or not observation.text.strip():
+            return []
+        lead = self._lead_to(observation)
+        original = lead + observation.text
+        if observation.channel == "screen":
+            original = original.replace("\n", JOINT)
+        text = self._engine.normalise(original)
+        product = self._products.see(text.text)
+        self._seen_chars += len(observation.text)
+        self._heard.setdefault(observation.channel, []).append(text.text)
+        findings = [
+            ruling
+            for ruling in self._engine.rulings(text, product, observation.channel)
+            if isinstance(ruling, Finding) and ruling.end > len(lead)
+        ]
+        return [self._sight(f, observation, original, len(lead)) for f in _strongest(findings)]
+
+    def finish(self) -> list[Absent]:
+        """Duties of the whole session that were not met; call once, at its end."""
+        if self._seen_chars < ABSENCE_MIN_CHARS:
+            return []
+        categories = {p.category for p in self._passports}
+        found = []
+        for rule in self._engine.pack.rules:
+            for due in rule.absences:
+                owed = (due.ai_host and self._room.ai_host) or bool(categories & set(due.products))
+                if owed and not self._was_given(due):
+                    found.append(Absent(rule, due))
+                    break
+        return found
+
+    def _lead_to(self, observation: Observation) -> str:
+        if not isinstance(observation, Utterance):
+            return ""
+        before, self._before = self._before, observation
+        if before is None or observation.start - before.end > JOIN_GAP_S:
+            return ""
+        return before.text + JOINT
+
+    def _sight(
+        self, finding: Finding, observation: Observation, original: str, lead: int
+    ) -> Sighting:
+        begin, end = max(0, finding.begin - lead), finding.end - lead
+        start_s, end_s = observation.time_of(begin, end)
+        recognised = observation.confidence_of(begin, end)
+        weakened = replace(
+            finding, confidence=round(finding.confidence * (0.5 + 0.5 * recognised), 3)
+        )
+        return Sighting(
+            weakened,
+            observation,
+            original,
+            (finding.begin, finding.end),
+            begin,
+            end,
+            start_s,
+            end_s,
+        )
+
+    def _was_given(self, due: AbsenceMatch) -> bool:
+        phrases = [self._engine.normalise(phrase).text for phrase in due.phrases]
+        for channel in due.channels:
+            said = "".join(self._heard.get(channel, ()))
+            if any(phrase in said for phrase in phrases):
+                return True
+        return False
+
+
+@dataclass(slots=True)
+class MorphTable:
+    """Known evasions (`rules/<jurisdiction>/morphs.yaml`) as one automaton over normalised text."""
+
+    entries: Iterable[dict[str, object]]
+    _automaton: ahocorasick.Automaton = field(init=False)
+    _empty: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._automaton = ahocorasick.Automaton()
+        for entry in self.entries:
+            heard = entry["heard"]
+            for word in heard if isinstance(heard, list) else [heard]:
+                key = normalise(str(word)).text
+                if key and key != entry["means"]:
+                    self._automaton.add_word(
+                        key, (len(key), str(entry["means"]), str(entry.get("kind", "code")))
+                    )
+        self._empty = not len(self._automaton)
+        if not self._empty:
+            self._automaton.make_automaton()
+
+    def find(self, text: str) -> list[Rewritten]:
+        """Evasions in `text`, left to right, none overlapping; `original` holds the meaning."""
+        if self._empty:
+            return []
+        return [
+            Rewritten(last + 1 - length, last + 1, means, kind)
+            for last, (length, means, kind) in self._automaton.iter_long(text)
+        ]
+
+
+def _strongest(findings: list[Finding]) -> list[Finding]:
+    """Of overlapping findings in one category the firmest stays; categories stand side by side."""
+    ranked = sorted(
+        findings,
+        key=lambda f: (f.disposition.rank, f.severity.rank, f.end - f.begin, f.confidence),
+        reverse=True,
+    )
+    kept: list[Finding] = []
+    for finding in ranked:
+        if all(
+            k.rule.category != finding.rule.category
+            or k.end <= finding.begin
+            or finding.end <= k.begin
+            for k in kept
+        ):
+            kept.append(finding)
+    return sorted(kept, key=lambda f: (f.begin, f.end))
+
+
+__all__ = ["Absent", "Acquittal", "ClaimEngine", "ClaimSession", "Finding", "Sighting"]

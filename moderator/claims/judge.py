@@ -1,0 +1,251 @@
+"""From match to finding: exemptions, passports, disposition, confidence, explanation.
+
+One place decides. A finding says what was matched, why no exemption applies, and what
+would make the words lawful, so that a person can follow the decision.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import regex
+
+from moderator.claims.context import Around, ContextReader, around
+from moderator.claims.matcher import SHORT_SOUND_SCORE, Match
+from moderator.claims.normalise import Normalised
+from moderator.claims.passports import DOCUMENT_NAMES, Passport
+from moderator.claims.patterns import TIMEOUT_S, compile_pattern
+from moderator.claims.products import ProductView
+from moderator.claims.rules import PassportCondition, Rule, RulePack
+from moderator.records import Disposition, Severity
+
+STATUS_CONFIDENCE = {"stable": 0.95, "test": 0.9, "experimental": 0.75}
+FIRM_SOUND_SCORE = 0.85
+"""A match by sound below this is only a suspicion."""
+FIRM_SOUND_SYLLABLES = 4
+REGULATED_TALK = frozenset({"food", "health_food", "cosmetic", "drug", "medical_device"})
+"""Where a two-syllable likeness in sound is worth a look even for a rule about every product."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A match that survived. `begin`/`end` are offsets in the *original* text."""
+
+    rule: Rule
+    begin: int
+    end: int
+    quote: str
+    heard: str | None
+    disposition: Disposition
+    severity: Severity
+    confidence: float
+    match: Match
+    product: str | None
+    exemptions_considered: tuple[str, ...]
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Acquittal:
+    """A match that an exemption took back, for `rules test --explain`."""
+
+    match: Match
+    reason: str
+
+
+Ruling = Finding | Acquittal
+
+
+class Judge:
+    """Rules on matches with the words of one rule pack. Stateless between calls."""
+
+    def __init__(self, pack: RulePack) -> None:
+        self._context = ContextReader(pack.context)
+        lexicons = {name: lexicon.terms for name, lexicon in pack.lexicons.items()}
+        self._covering: dict[str, list[Any]] = {}
+        self._sentence: dict[str, list[Any]] = {}
+        for rule in pack.rules:
+            for table, sources in (
+                (self._covering, rule.unless.covering),
+                (self._sentence, rule.unless.sentence),
+            ):
+                table[rule.id] = [
+                    compile_pattern(source, lexicons, str(rule.path)).compiled for source in sources
+                ]
+
+    def rule_on(self, match: Match, text: Normalised, product: ProductView, channel: str) -> Ruling:
+        """Decide one match. The recogniser's confidence is the session's to weigh in."""
+        rule = match.rule
+        scope = _in_scope(rule, product, channel)
+        if scope.outside:
+            return Acquittal(match, scope.outside)
+        if match.kind == "phonetic":
+            doubt = _chance_likeness(match, product, channel)
+            if doubt:
+                return Acquittal(match, doubt)
+        place = around(text.text, match.begin, match.end)
+        considered: list[str] = []
+        reason = self._exempt(match, place, considered)
+        if reason:
+            return Acquittal(match, reason)
+        quote, heard = _words(match, text, channel)
+        reason = _passport_allows(rule, product.passport, match.matched, considered)
+        if reason:
+            return Acquittal(match, reason)
+
+        disposition = rule.disposition
+        reasons: list[str] = []
+        if rule.needs:
+            disposition = min(disposition, Disposition.NEEDS_PROOF, key=lambda d: d.rank)
+        if scope.unsure:
+            disposition = Disposition.SUSPECT
+            reasons.append(scope.unsure)
+        if match.kind == "phonetic":
+            reasons.append(f"按读音匹配到“{match.matched}”")
+            if not _firm_sound(match, channel):
+                disposition = Disposition.SUSPECT
+        severity = rule.severity
+        if self._context.corrected(place):
+            reasons.append("主播随后更正")
+            disposition = Disposition.SUSPECT
+            severity = Severity.LOW
+        confidence = STATUS_CONFIDENCE[rule.status] * match.score
+        begin, end = text.span(match.begin, match.end)
+        return Finding(
+            rule=rule,
+            begin=begin,
+            end=end,
+            quote=quote,
+            heard=heard,
+            disposition=disposition,
+            severity=severity,
+            confidence=round(min(1.0, confidence), 3),
+            match=match,
+            product=product.passport.id or product.passport.name if product.passport else None,
+            exemptions_considered=tuple(considered),
+            reasons=tuple(reasons),
+        )
+
+    def _exempt(self, match: Match, place: Around, considered: list[str]) -> str | None:
+        unless = match.rule.unless
+        if unless.negation:
+            if self._context.negated(place):
+                return "否定句：说的是没有或不能"
+            considered.append("否定")
+        if unless.quotation:
+            if self._context.warned(place):
+                return "提醒观众或转述规定，不是对商品的宣称"
+            considered.append("提醒、转述规定")
+        if unless.question:
+            if self._context.asked(place):
+                return "问句"
+            considered.append("问句")
+        for pattern in self._covering[match.rule.id]:
+            for hit in pattern.finditer(place.sentence, timeout=TIMEOUT_S):
+                if place.begin + hit.start() < match.end and match.begin < place.begin + hit.end():
+                    return f"属于例外用法“{hit.group()}”"
+        for pattern in self._sentence[match.rule.id]:
+            hit = pattern.search(place.sentence, timeout=TIMEOUT_S)
+            if hit:
+                return f"同句有“{hit.group()}”"
+        if unless.covering or unless.sentence or unless.allow:
+            considered.append("例外用法")
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    outside: str = ""
+    unsure: str = ""
+
+
+def _in_scope(rule: Rule, product: ProductView, channel: str) -> _Scope:
+    if rule.channels and channel not in rule.channels:
+        return _Scope(outside="不适用于此渠道")
+    category = product.category
+    if category in rule.not_products:
+        return _Scope(outside=f"不适用于商品类别 {category}")
+    if not rule.products:
+        return _Scope()
+    if category is not None:
+        return _Scope() if category in rule.products else _Scope(outside="不适用于该商品类别")
+    if product.known:
+        if rule.products & product.known:
+            return _Scope(unsure="在售多件商品，未能确定说的是哪一件")
+        return _Scope(outside="在售商品均不属此类别")
+    if product.inferred in rule.products:
+        return _Scope()
+    if rule.unknown_product == "skip":
+        return _Scope(outside="商品类别未知")
+    if rule.unknown_product == "match":
+        return _Scope()
+    return _Scope(unsure="商品类别未知")
+
+
+def _passport_allows(
+    rule: Rule, passport: Passport | None, claim: str, considered: list[str]
+) -> str | None:
+    if passport is None:
+        if rule.needs or rule.unless.passport:
+            considered.append("商品档案：没有")
+        return None
+    for kind in rule.needs:
+        if passport.has(kind):
+            return f"商品档案有{DOCUMENT_NAMES[kind][0]}"
+    for condition in rule.unless.passport:
+        if _holds(condition, passport, claim):
+            return "商品档案允许"
+    if rule.needs or rule.unless.passport:
+        considered.append(
+            f"商品档案：{passport.name or passport.id or passport.category}，不足以允许"
+        )
+    return None
+
+
+def _holds(condition: PassportCondition, passport: Passport, claim: str) -> bool:
+    if condition.category and passport.category not in condition.category:
+        return False
+    if not all(passport.has(kind) for kind in condition.documents):
+        return False
+    return not condition.function or _among_functions(claim, passport)
+
+
+def _among_functions(claim: str, passport: Passport) -> bool:
+    """The claim and an approved function share their core wording (at least two characters)."""
+    for function in passport.functions():
+        core = regex.sub(r"^(?:有助于|有利于|辅助|帮助|对)", "", function)
+        wanted = regex.sub(r"^(?:有助于|有利于|辅助|帮助|能|可以)", "", claim)
+        if core and wanted and (core in wanted or wanted in core):
+            return True
+    return False
+
+
+def _chance_likeness(match: Match, product: ProductView, channel: str) -> str | None:
+    """Why a likeness in sound says nothing here, or None when it deserves a look."""
+    if channel != "speech" and (match.score < 1.0 or match.end - match.begin < 3):
+        return "书面文字读音相近，不足为据"
+    if match.score > SHORT_SOUND_SCORE:
+        return None
+    about = {product.category, product.inferred} - {None}
+    if about & (match.rule.products or REGULATED_TALK):
+        return None
+    return "两字读音相同，且话题无关"
+
+
+def _firm_sound(match: Match, channel: str) -> bool:
+    """Four syllables that agree, in speech, are beyond chance; fewer are for a person."""
+    return (
+        channel == "speech"
+        and match.score >= FIRM_SOUND_SCORE
+        and match.end - match.begin >= FIRM_SOUND_SYLLABLES
+    )
+
+
+def _words(match: Match, text: Normalised, channel: str) -> tuple[str, str | None]:
+    """The words at fault, and for speech what the recogniser wrote where that differs."""
+    begin, end = text.span(match.begin, match.end)
+    original = text.original[begin:end]
+    if channel == "speech" and match.kind == "phonetic":
+        return match.matched, original
+    return original, None

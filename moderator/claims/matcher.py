@@ -1,0 +1,239 @@
+"""All rules over one text in one pass: literals, sounds, expressions, nearness.
+
+One Aho-Corasick automaton holds the terms, the gates of the expressions and the
+allow-phrases of every rule. What it finds decides which rules are looked at more
+closely, so that the cost follows what is said and hardly the number of rules.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import permutations
+from typing import Protocol
+
+import ahocorasick
+import structlog
+
+from moderator.claims.normalise import SENTENCE_ENDS, Normalised, Rewritten
+from moderator.claims.patterns import Pattern, PatternTimeout, compile_pattern
+from moderator.claims.phonetics import SoundHit, SoundIndex
+from moderator.claims.rules import NearMatch, RegexMatch, Rule, RulePack, TermsMatch
+from moderator.records import MatchKind
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A place where a rule's pattern holds: `text[begin:end]` of the normalised text.
+
+    `matched` is what the rule looked for, which differs from the text in a match by sound.
+    """
+
+    rule: Rule
+    begin: int
+    end: int
+    kind: MatchKind
+    score: float
+    matched: str
+    acoustic_llr: float | None = None
+
+
+class ClaimMatcher(Protocol):
+    """Anything that finds claims in a text: patterns here, a classifier beside them."""
+
+    def find(self, text: Normalised, *, by_sound: bool) -> list[Match]: ...
+
+
+class PatternMatcher:
+    """The patterns of a rule pack, compiled. Read-only after construction: share it freely."""
+
+    def __init__(self, pack: RulePack) -> None:
+        self._rules = [rule for rule in pack.rules if not _only_absence(rule)]
+        self._uses: dict[str, list[_Use]] = defaultdict(list)
+        self._patterns: dict[int, list[Pattern]] = defaultdict(list)
+        self._ungated: list[tuple[int, int]] = []
+        self._nears: list[tuple[int, NearMatch]] = []
+        lexicon_terms = {name: lexicon.terms for name, lexicon in pack.lexicons.items()}
+        for number, rule in enumerate(self._rules):
+            for entry in rule.match:
+                if isinstance(entry, TermsMatch):
+                    for term in entry.terms:
+                        self._uses[term].append(_Use(_TERM, number))
+                elif isinstance(entry, NearMatch):
+                    near = len(self._nears)
+                    self._nears.append((number, entry))
+                    for part, terms in enumerate(entry.parts):
+                        for term in terms:
+                            self._uses[term].append(_Use(_NEAR, near, part))
+                elif isinstance(entry, RegexMatch):
+                    self._add_pattern(number, entry.source, lexicon_terms)
+            for phrase in rule.unless.allow:
+                self._uses[phrase.lower()].append(_Use(_ALLOW, number))
+        self._sounds = SoundIndex(pack.sounded_terms(), pack.everyday_words)
+        self._automaton = ahocorasick.Automaton()
+        for term, uses in self._uses.items():
+            self._automaton.add_word(term, (len(term), tuple(uses)))
+        self._empty = not self._uses
+        if not self._empty:
+            self._automaton.make_automaton()
+
+    @property
+    def patterns(self) -> Iterable[Pattern]:
+        for patterns in self._patterns.values():
+            yield from patterns
+
+    @property
+    def terms(self) -> list[str]:
+        """Every literal the automaton looks for; for benchmarks beside bare pyahocorasick."""
+        return list(self._uses)
+
+    def find(self, text: Normalised, *, by_sound: bool) -> list[Match]:
+        """All matches, allow-phrases already taken out. Speech and text alike."""
+        found = self._scan(text.text, "literal", text.rewritten)
+        if by_sound:
+            hits = self._sounds.find(text.text)
+            if hits:
+                heard_as = _substituted(text.text, hits)
+                literal = {(m.rule.id, m.begin, m.end) for m in found}
+                for match in self._scan(heard_as, "phonetic", text.rewritten):
+                    touched = [h for h in hits if h.begin < match.end and match.begin < h.end]
+                    if not touched or (match.rule.id, match.begin, match.end) in literal:
+                        continue
+                    score = min(h.score for h in touched)
+                    if min(h.end - h.begin for h in touched) <= 2:
+                        score *= SHORT_SOUND_SCORE
+                    found.append(
+                        Match(match.rule, match.begin, match.end, "phonetic", score, match.matched)
+                    )
+        return _apart(found)
+
+    def _add_pattern(self, number: int, source: str, lexicons: dict[str, tuple[str, ...]]) -> None:
+        pattern = compile_pattern(source, lexicons, str(self._rules[number].path))
+        index = len(self._patterns[number])
+        self._patterns[number].append(pattern)
+        for gate in pattern.gates:
+            self._uses[gate].append(_Use(_GATE, number, index))
+        if not pattern.gates:
+            self._ungated.append((number, index))
+
+    def _scan(self, text: str, kind: MatchKind, rewritten: Sequence[Rewritten]) -> list[Match]:
+        if self._empty:
+            return []
+        hits = _Hits()
+        gated = set(self._ungated)
+        for last, (length, uses) in self._automaton.iter(text):
+            begin, end = last + 1 - length, last + 1
+            for use in uses:
+                if use.role == _TERM:
+                    hits.terms.append((use.number, begin, end))
+                elif use.role == _GATE:
+                    gated.add((use.number, use.part))
+                elif use.role == _NEAR:
+                    hits.near[use.number][use.part].append((begin, end))
+                else:
+                    hits.allowed[use.number].append((begin, end))
+        spans: list[tuple[int, int, int]] = hits.terms
+        for number, index in gated:
+            try:
+                for begin, end in self._patterns[number][index].find(text):
+                    spans.append((number, begin, end))
+            except PatternTimeout:
+                log.warning("regex_timeout", rule=self._rules[number].id, chars=len(text))
+        for near, parts in hits.near.items():
+            number, entry = self._nears[near]
+            if len(parts) == len(entry.parts):
+                spans.extend((number, b, e) for b, e in _near_spans(text, entry, parts))
+        return [
+            Match(self._rules[number], begin, end, kind, 1.0, text[begin:end])
+            for number, begin, end in spans
+            if not _covered(begin, end, hits.allowed.get(number, ()))
+        ]
+
+
+SHORT_SOUND_SCORE = 0.6
+"""Two syllables agree by chance too often: such a match alone never accuses firmly."""
+
+_TERM, _NEAR, _GATE, _ALLOW = range(4)
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    role: int
+    number: int
+    part: int = 0
+
+
+@dataclass(slots=True)
+class _Hits:
+    terms: list[tuple[int, int, int]] = field(default_factory=list)
+    near: dict[int, dict[int, list[tuple[int, int]]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(list))
+    )
+    allowed: dict[int, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
+
+
+def _only_absence(rule: Rule) -> bool:
+    return len(rule.absences) == len(rule.match)
+
+
+def _covered(begin: int, end: int, phrases: Iterable[tuple[int, int]]) -> bool:
+    return any(b <= begin and end <= e for b, e in phrases)
+
+
+def _near_spans(
+    text: str, entry: NearMatch, parts: dict[int, list[tuple[int, int]]]
+) -> list[tuple[int, int]]:
+    order = [list(range(len(entry.parts)))]
+    if not entry.ordered:
+        order = [list(one) for one in permutations(range(len(entry.parts)))]
+    spans = []
+    for sequence in order:
+        for first in parts[sequence[0]]:
+            span = _extend(text, first, sequence[1:], parts, entry.within_chars)
+            if span is not None:
+                spans.append(span)
+    return spans
+
+
+def _extend(
+    text: str,
+    span: tuple[int, int],
+    rest: list[int],
+    parts: dict[int, list[tuple[int, int]]],
+    within: int,
+) -> tuple[int, int] | None:
+    for part in rest:
+        following = [
+            (b, e)
+            for b, e in parts[part]
+            if 0 <= b - span[1] <= within and not any(c in SENTENCE_ENDS for c in text[span[1] : b])
+        ]
+        if not following:
+            return None
+        span = (span[0], min(following, key=lambda p: (p[0], -p[1]))[1])
+    return span
+
+
+def _substituted(text: str, hits: list[SoundHit]) -> str:
+    out = []
+    at = 0
+    for hit in hits:
+        out.append(text[at : hit.begin])
+        out.append(hit.term)
+        at = hit.end
+    out.append(text[at:])
+    return "".join(out)
+
+
+def _apart(matches: list[Match]) -> list[Match]:
+    """One match a place for each rule: the literal before the phonetic, then the longest."""
+    matches.sort(key=lambda m: (m.kind != "literal", -(m.end - m.begin), m.begin))
+    kept: dict[str, list[Match]] = defaultdict(list)
+    for match in matches:
+        own = kept[match.rule.id]
+        if all(match.end <= k.begin or match.begin >= k.end for k in own):
+            own.append(match)
+    return sorted((m for own in kept.values() for m in own), key=lambda m: (m.begin, m.end))

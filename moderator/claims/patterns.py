@@ -1,0 +1,176 @@
+"""Regular expressions of rules: macros filled in, bounded in time, gated by literals.
+
+`{gap:n}`, `{num}` and `{lexicon}` are the macros that docs/rules.md describes. A gate is
+a set of literal strings of which every match must contain one; the matcher runs an
+expression only on text that holds a gate, which is what makes hundreds of rules cheap.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from re import _constants as sre  # type: ignore[attr-defined]
+from re import _parser as sre_parser  # type: ignore[attr-defined]
+from typing import Any
+
+import regex
+
+from moderator.errors import RULE_LEXICON, RULE_REGEX, RULE_SLOW, ModeratorError
+
+TIMEOUT_S = 0.05
+"""Longest one expression may take on one observation before it is given up."""
+
+_MACRO = re.compile(r"\{(gap:\d{1,2}|num|[a-z_][a-z0-9_]*)\}")
+_NUMBER = r"(?:\d+(?:\.\d+)?|[零一二两三四五六七八九十百千万亿半几]+)"
+_NUMBER_STAND_IN = r"[\d零一二两三四五六七八九十百千万亿半几]"
+
+
+class PatternTimeout(Exception):
+    """The expression was given up on this text."""
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A compiled expression of a rule. `gates` empty: it runs on every text."""
+
+    source: str
+    place: str
+    compiled: Any
+    gates: frozenset[str]
+
+    def find(self, text: str) -> Iterator[tuple[int, int]]:
+        """Spans of the non-empty matches. Raises PatternTimeout past `TIMEOUT_S`."""
+        try:
+            for match in self.compiled.finditer(text, timeout=TIMEOUT_S, concurrent=False):
+                if match.end() > match.start():
+                    yield match.span()
+        except TimeoutError:
+            raise PatternTimeout(self.place) from None
+
+    def check_speed(self) -> None:
+        """Try it on hostile text. Raises LM-210 when it takes too long."""
+        seeds = sorted(self.gates)[:3] or ["最好"]
+        for text in _hostile_texts(seeds):
+            try:
+                for _ in self.find(text):
+                    pass
+            except PatternTimeout:
+                raise ModeratorError(
+                    RULE_SLOW, place=self.place, limit_ms=round(TIMEOUT_S * 1000), chars=len(text)
+                ) from None
+
+
+def compile_pattern(source: str, lexicons: Mapping[str, tuple[str, ...]], place: str) -> Pattern:
+    """Compile one expression. Raises LM-205 (bad regex) or LM-211 (unknown lexicon)."""
+    named: dict[str, tuple[str, ...]] = {}
+    stand_ins: dict[str, str] = {}
+
+    def fill(macro: re.Match[str]) -> str:
+        name = macro[1]
+        if name.startswith("gap:"):
+            return f"[^。！？\\n]{{0,{name[4:]}}}?"
+        if name == "num":
+            return _NUMBER
+        if name not in lexicons:
+            near = difflib.get_close_matches(name, lexicons, n=1)
+            raise ModeratorError(
+                RULE_LEXICON,
+                place=place,
+                name=name,
+                hint=f"; did you mean '{near[0]}'?" if near else "",
+            )
+        named[name] = lexicons[name]
+        return f"\\L<{name}>"
+
+    def stand_in(macro: re.Match[str]) -> str:
+        name = macro[1]
+        if name.startswith("gap:"):
+            return "(?:.|x)*"
+        if name == "num":
+            return _NUMBER_STAND_IN
+        return stand_ins.setdefault(name, chr(0xE000 + len(stand_ins)))
+
+    try:
+        compiled = regex.compile(_MACRO.sub(fill, source), flags=regex.V1, **named)
+        shape = sre_parser.parse(_MACRO.sub(stand_in, source))
+    except (regex.error, re.error, OverflowError, RecursionError) as error:
+        raise ModeratorError(RULE_REGEX, place=place, reason=error) from None
+    gates = _expand(_gates(shape), {char: named[name] for name, char in stand_ins.items()})
+    return Pattern(source, place, compiled, gates)
+
+
+Gates = frozenset[str] | None
+"""Strings of which any match contains one; None: nothing is known."""
+
+
+def _gates(shape: Any) -> Gates:
+    best: Gates = None
+    run = ""
+    for op, value in shape:
+        if op is sre.LITERAL:
+            run += chr(value)
+            best = _better(best, frozenset([run]))
+            continue
+        run = ""
+        best = _better(best, _gates_of(op, value))
+    return best
+
+
+def _gates_of(op: Any, value: Any) -> Gates:
+    if op is sre.SUBPATTERN:
+        return _gates(value[3])
+    if op is sre.BRANCH:
+        union: set[str] = set()
+        for branch in value[1]:
+            gates = _gates(branch)
+            if gates is None:
+                return None
+            union |= gates
+        return frozenset(union)
+    if op in (sre.MAX_REPEAT, sre.MIN_REPEAT, sre.POSSESSIVE_REPEAT):
+        return _gates(value[2]) if value[0] >= 1 else None
+    if op is sre.IN and all(kind is sre.LITERAL for kind, _ in value):
+        return frozenset(chr(code) for _, code in value)
+    if op is sre.ATOMIC_GROUP:
+        return _gates(value)
+    return None
+
+
+def _better(one: Gates, other: Gates) -> Gates:
+    if one is None or other is None:
+        return other if one is None else one
+    return max(one, other, key=lambda gates: (min(map(_weight, gates)), -len(gates)))
+
+
+def _weight(gate: str) -> int:
+    # A lexicon's stand-in counts as two characters, as its terms mostly do.
+    return sum(2 if "\ue000" <= c <= "\uf8ff" else 1 for c in gate)
+
+
+def _expand(gates: Gates, lexicon_of: dict[str, tuple[str, ...]]) -> frozenset[str]:
+    if gates is None:
+        return frozenset()
+    out: set[str] = set()
+    for gate in gates:
+        holders = [c for c in gate if c in lexicon_of]
+        if not holders:
+            out.add(gate)
+        elif len(gate) == 1:
+            out.update(lexicon_of[gate])
+        else:
+            # A run such as 「治好<disease>」: its plain part is gate enough when it is a word.
+            plain = max(re.split("[\ue000-\uf8ff]", gate), key=len)
+            out.update([plain] if len(plain) >= 2 else lexicon_of[holders[0]])
+    return frozenset(out)
+
+
+def _hostile_texts(seeds: list[str]) -> Iterator[str]:
+    for seed in seeds:
+        yield seed * 200
+        yield (seed + "的") * 150
+        yield seed[0] * 400
+    yield "a" * 400 + "!"
+    yield "1" * 400 + "x"
+    yield "最" * 300 + "，"

@@ -1,0 +1,428 @@
+"""Rule packs: read, checked against the published schema, resolved, ready to compile.
+
+The format is described in docs/rules.md. Loading never runs anything a rule says.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator
+
+from moderator.claims.law import LawBook, load_law
+from moderator.claims.passports import Passport, passport_from
+from moderator.claims.yaml_places import PlacedYaml
+from moderator.errors import (
+    RULE_DIR,
+    RULE_DUPLICATE,
+    RULE_FIELD,
+    RULE_LEXICON,
+    ModeratorError,
+)
+from moderator.records import Disposition, LawRef, Severity
+
+NOT_RULES = frozenset(
+    {"lexicons", "products.yaml", "morphs.yaml", "context.yaml", "everyday_words.yaml"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """The same sentence in Chinese and English."""
+
+    zh: str
+    en: str
+
+    def of(self, lang: str) -> str:
+        return self.zh if lang == "zh" else self.en
+
+
+@dataclass(frozen=True, slots=True)
+class Lexicon:
+    name: str
+    terms: tuple[str, ...]
+    phonetic: bool = False
+    phonetic_terms: tuple[str, ...] = ()
+
+    def by_sound(self) -> Iterable[str]:
+        if self.phonetic:
+            yield from (term for term in self.terms if len(term) >= 3)
+        yield from self.phonetic_terms
+
+
+@dataclass(frozen=True, slots=True)
+class TermsMatch:
+    """Any of the terms stands in the text."""
+
+    terms: tuple[str, ...]
+    phonetic: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RegexMatch:
+    """`source` is the pattern as written, with its macros."""
+
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class NearMatch:
+    """A term of every part, in one sentence, at most `within_chars` between neighbours."""
+
+    parts: tuple[tuple[str, ...], ...]
+    within_chars: int
+    ordered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AbsenceMatch:
+    """None of the phrases was said or shown in the whole session, though it was due."""
+
+    phrases: tuple[str, ...]
+    channels: tuple[str, ...]
+    products: tuple[str, ...]
+    ai_host: bool
+
+
+RuleMatch = TermsMatch | RegexMatch | NearMatch | AbsenceMatch
+
+
+@dataclass(frozen=True, slots=True)
+class PassportCondition:
+    """Holds when every key given holds."""
+
+    category: tuple[str, ...] = ()
+    documents: tuple[str, ...] = ()
+    function: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unless:
+    negation: bool = True
+    quotation: bool = True
+    question: bool = False
+    allow: tuple[str, ...] = ()
+    covering: tuple[str, ...] = ()
+    sentence: tuple[str, ...] = ()
+    passport: tuple[PassportCondition, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RuleTest:
+    """A sentence a rule must find (`quote`, `disposition` if given) or pass over."""
+
+    text: str
+    quote: str | None = None
+    disposition: Disposition | None = None
+    product: Passport | None = None
+    channel: str | None = None
+    ai_host: bool = False
+    place: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    id: str
+    title: Text
+    status: str
+    version: int
+    severity: Severity
+    category: str
+    disposition: Disposition
+    law: tuple[LawRef, ...]
+    law_keys: tuple[str, ...]
+    channels: frozenset[str]
+    products: frozenset[str]
+    not_products: frozenset[str]
+    unknown_product: str
+    match: tuple[RuleMatch, ...]
+    unless: Unless
+    needs: tuple[str, ...]
+    message: Text
+    suggest: Text
+    path: Path
+    must_find: tuple[RuleTest, ...] = field(default=(), repr=False)
+    must_pass: tuple[RuleTest, ...] = field(default=(), repr=False)
+
+    @property
+    def absences(self) -> tuple[AbsenceMatch, ...]:
+        return tuple(m for m in self.match if isinstance(m, AbsenceMatch))
+
+
+@dataclass(frozen=True, slots=True)
+class RulePack:
+    """`version` is a digest of every file that decides, so a record names what made it."""
+
+    jurisdiction: str
+    rules: tuple[Rule, ...]
+    lexicons: dict[str, Lexicon]
+    law: LawBook
+    product_cues: dict[str, tuple[str, ...]]
+    morphs: tuple[dict[str, Any], ...]
+    context: dict[str, Any]
+    everyday_words: frozenset[str]
+    version: str
+    folder: Path
+
+    def sounded_terms(self) -> set[str]:
+        """Every term that may be found by sound."""
+        terms = {term for lexicon in self.lexicons.values() for term in lexicon.by_sound()}
+        for rule in self.rules:
+            for entry in rule.match:
+                if isinstance(entry, TermsMatch) and entry.phonetic:
+                    terms.update(term for term in entry.terms if len(term) >= 3)
+        return terms
+
+    def warnings(self) -> Iterable[str]:
+        """What is allowed and yet worth a look."""
+        for rule in self.rules:
+            if not any(self.law.article_of(key).text for key in rule.law_keys):
+                yield f"{rule.path}: cites only articles whose text was not verified"
+            if rule.status == "stable" and len(rule.must_find) + len(rule.must_pass) < 8:
+                yield f"{rule.path}: a stable rule should carry at least eight tests"
+        for lexicon in self.lexicons.values():
+            for term in lexicon.terms:
+                if len(term) == 1:
+                    yield f"lexicon {lexicon.name}: '{term}': one character; for expressions only"
+
+    def rule(self, rule_id: str) -> Rule | None:
+        return next((rule for rule in self.rules if rule.id == rule_id), None)
+
+
+def load_rules(folder: Path | str | None = None, jurisdiction: str = "cn") -> RulePack:
+    """Load a rule pack: the shipped one, or the one under `folder`.
+
+    `folder` holds `<jurisdiction>/` and `law/`; or it is such a jurisdiction folder, or a
+    folder of rules only, which then uses the shipped law and lexicons. Raises
+    ModeratorError (LM-2xx) naming file and line of the first mistake.
+    """
+    shipped = rules_home()
+    home = Path(folder) if folder is not None else shipped
+    own = home / jurisdiction if (home / jurisdiction).is_dir() else home
+    if not own.is_dir():
+        raise ModeratorError(RULE_DIR, path=own)
+    law_folder = home / "law" if (home / "law").is_dir() else shipped / "law"
+    aids = _aids(own, shipped / jurisdiction)
+    paths = [
+        path
+        for path in sorted(own.rglob("*.yaml"))
+        if not NOT_RULES & set(path.relative_to(own).parts)
+        and "law" not in path.relative_to(own).parts
+    ]
+    if not paths:
+        raise ModeratorError(RULE_DIR, path=own)
+
+    law = load_law(law_folder)
+    lexicons = _load_lexicons([shipped / jurisdiction / "lexicons", own / "lexicons"])
+    rules: dict[str, Rule] = {}
+    digest = hashlib.sha256()
+    for path in paths:
+        rule = load_rule(path, law, lexicons)
+        if rule.id in rules:
+            raise ModeratorError(
+                RULE_DUPLICATE,
+                place=PlacedYaml(path).place(["id"]),
+                id=rule.id,
+                other=rules[rule.id].path,
+            )
+        rules[rule.id] = rule
+        digest.update(path.read_bytes())
+    for path in [*aids.values(), *sorted((own / "lexicons").glob("*.yaml"))]:
+        digest.update(path.read_bytes())
+    cues = PlacedYaml(aids["products.yaml"]).mapping() if "products.yaml" in aids else {}
+    morphs = PlacedYaml(aids["morphs.yaml"]).data if "morphs.yaml" in aids else []
+    context = PlacedYaml(aids["context.yaml"]).mapping() if "context.yaml" in aids else {}
+    everyday = (
+        PlacedYaml(aids["everyday_words.yaml"]).mapping() if "everyday_words.yaml" in aids else {}
+    )
+    return RulePack(
+        jurisdiction=jurisdiction,
+        rules=tuple(rules.values()),
+        lexicons=lexicons,
+        law=law,
+        product_cues={name: tuple(map(str, cues[name])) for name in cues},
+        morphs=tuple(morphs.get("morphs", []) if isinstance(morphs, dict) else morphs or []),
+        context=context,
+        everyday_words=frozenset(map(str, everyday.get("words", ()))),
+        version=f"{jurisdiction}-{digest.hexdigest()[:12]}",
+        folder=own,
+    )
+
+
+def load_rule(path: Path, law: LawBook, lexicons: dict[str, Lexicon]) -> Rule:
+    """Load one rule file. Raises LM-201, LM-204, LM-207 or LM-211 with file and line."""
+    placed = PlacedYaml(path)
+    body = placed.mapping()
+    placed.validate(_validator("rule"))
+    references = body["law"]
+    law_refs = tuple(
+        law.cite(reference, placed.place(["law", index]))
+        for index, reference in enumerate(references)
+    )
+    applies = body.get("applies", {})
+    unless = body.get("unless", {})
+    tests = body["tests"]
+    return Rule(
+        id=body["id"],
+        title=Text(**body["title"]),
+        status=body["status"],
+        version=body["version"],
+        severity=Severity(body["severity"]),
+        category=body["category"],
+        disposition=Disposition(body.get("disposition", "violation")),
+        law=law_refs,
+        law_keys=tuple(references),
+        channels=frozenset(applies.get("channels", ())),
+        products=frozenset(applies.get("products", ())),
+        not_products=frozenset(applies.get("not_products", ())),
+        unknown_product=applies.get("unknown_product", "suspect"),
+        match=tuple(
+            _match(entry, placed, ["match", index], lexicons)
+            for index, entry in enumerate(body["match"])
+        ),
+        unless=Unless(
+            negation=unless.get("negation", True),
+            quotation=unless.get("quotation", True),
+            question=unless.get("question", False),
+            allow=tuple(map(str, unless.get("allow", ()))),
+            covering=tuple(unless.get("covering", ())),
+            sentence=tuple(unless.get("sentence", ())),
+            passport=tuple(_condition(entry) for entry in unless.get("passport", ())),
+        ),
+        needs=tuple(body.get("needs", ())),
+        message=Text(**body["message"]),
+        suggest=Text(**body["suggest"]),
+        path=path,
+        must_find=tuple(
+            _test(entry, placed, ["tests", "violation", index])
+            for index, entry in enumerate(tests["violation"])
+        ),
+        must_pass=tuple(
+            _test(entry, placed, ["tests", "compliant", index])
+            for index, entry in enumerate(tests["compliant"])
+        ),
+    )
+
+
+@cache
+def rules_home() -> Path:
+    """The shipped `rules/`: beside the package in a checkout, inside it when installed."""
+    beside = Path(__file__).resolve().parents[2] / "rules"
+    if (beside / "cn").is_dir():
+        return beside
+    return Path(str(files("moderator") / "rulepacks"))
+
+
+@cache
+def _validator(name: str) -> Draft202012Validator:
+    schema = json.loads((rules_home() / "schema" / f"{name}.schema.json").read_text("utf-8"))
+    return Draft202012Validator(schema)
+
+
+def _aids(own: Path, shipped: Path) -> dict[str, Path]:
+    found = {}
+    for name in ("products.yaml", "morphs.yaml", "context.yaml", "everyday_words.yaml"):
+        for folder in (own, shipped):
+            if (folder / name).is_file():
+                found[name] = folder / name
+                break
+    return found
+
+
+def _load_lexicons(folders: list[Path]) -> dict[str, Lexicon]:
+    lexicons: dict[str, Lexicon] = {}
+    for folder in dict.fromkeys(folders):
+        for path in sorted(folder.glob("*.yaml")):
+            placed = PlacedYaml(path)
+            body = placed.mapping()
+            placed.validate(_validator("lexicon"))
+            lexicons[body["name"]] = Lexicon(
+                name=body["name"],
+                terms=tuple(dict.fromkeys(str(term).lower() for term in body["terms"])),
+                phonetic=body.get("phonetic", False),
+                phonetic_terms=tuple(map(str, body.get("phonetic_terms", ()))),
+            )
+    return lexicons
+
+
+def _match(
+    entry: dict[str, Any], placed: PlacedYaml, keys: list[str | int], lexicons: dict[str, Lexicon]
+) -> RuleMatch:
+    if "absence" in entry:
+        when = entry.get("when", {})
+        return AbsenceMatch(
+            phrases=tuple(map(str, entry["absence"])),
+            channels=tuple(entry.get("channels", ("speech", "screen", "script"))),
+            products=tuple(when.get("products", ())),
+            ai_host=bool(when.get("ai_host", False)),
+        )
+    if "regex" in entry:
+        return RegexMatch(entry["regex"])
+    if "near" in entry:
+        parts = tuple(
+            _terms(part, placed, [*keys, "near", index], lexicons)
+            for index, part in enumerate(entry["near"])
+        )
+        return NearMatch(parts, entry.get("within_chars", 8), entry.get("ordered", False))
+    phonetic = entry.get("phonetic", False)
+    if "lexicon" in entry and "phonetic" not in entry:
+        phonetic = False  # the lexicon itself says which of its terms are found by sound
+    return TermsMatch(_terms(entry, placed, keys, lexicons), phonetic)
+
+
+def _terms(
+    entry: dict[str, Any], placed: PlacedYaml, keys: list[str | int], lexicons: dict[str, Lexicon]
+) -> tuple[str, ...]:
+    terms = [str(term).lower() for term in entry.get("terms", ())]
+    if "lexicon" in entry:
+        name = entry["lexicon"]
+        for one in [name] if isinstance(name, str) else name:
+            if one not in lexicons:
+                near = difflib.get_close_matches(one, lexicons, n=1)
+                raise ModeratorError(
+                    RULE_LEXICON,
+                    place=placed.place([*keys, "lexicon"]),
+                    name=one,
+                    hint=f"; did you mean '{near[0]}'?" if near else "",
+                )
+            terms.extend(lexicons[one].terms)
+    return tuple(dict.fromkeys(terms))
+
+
+def _condition(entry: dict[str, Any]) -> PassportCondition:
+    category = entry.get("category", ())
+    return PassportCondition(
+        category=(category,) if isinstance(category, str) else tuple(category),
+        documents=tuple(
+            entry[key]
+            for key in ("registration", "approval", "certificate", "proof")
+            if key in entry
+        ),
+        function=bool(entry.get("function", False)),
+    )
+
+
+def _test(entry: str | dict[str, Any], placed: PlacedYaml, keys: list[str | int]) -> RuleTest:
+    place = placed.place(keys)
+    if isinstance(entry, str):
+        return RuleTest(entry, place=place)
+    if not str(entry.get("text", "")).strip():
+        raise ModeratorError(RULE_FIELD, place=place, reason="a test needs a text")
+    disposition = entry.get("disposition")
+    return RuleTest(
+        text=entry["text"],
+        quote=entry.get("quote"),
+        disposition=Disposition(disposition) if disposition else None,
+        product=passport_from(entry["product"], place) if "product" in entry else None,
+        channel=entry.get("channel"),
+        ai_host=bool(entry.get("ai_host", False)),
+        place=place,
+    )

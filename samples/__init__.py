@@ -1,0 +1,1 @@
+"""Sample rooms and scripts, and the programs that make them. Not part of the installed package."""

@@ -1,0 +1,58 @@
+"""Write `rules/cn/everyday_words.yaml`: ordinary words that sound like a term of the rules.
+
+A recogniser that writes 敌意 most likely heard 敌意 and not 第一. Run it again after adding
+terms that are found by sound::
+
+    pip install jieba && python rules/tools/everyday_words.py
+
+Word frequencies come from the dictionary of the jieba package (MIT licence).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from importlib.metadata import files
+from pathlib import Path
+
+import yaml
+
+from moderator.claims.phonetics import sound_of
+from moderator.claims.rules import load_rules
+
+LEAST_COUNT = 20
+"""Words rarer than this in the dictionary's corpus are more often mishearings than words."""
+
+
+def main() -> None:
+    terms = load_rules().sounded_terms()
+    by_sound: dict[str, set[str]] = defaultdict(set)
+    for term in terms:
+        by_sound[sound_of(term)].add(term)
+    words = sorted(
+        word
+        for word, count in _dictionary()
+        if count >= LEAST_COUNT
+        and (by_sound.get(sound_of(word), set()) - {word})
+        and word not in terms
+    )
+    out = Path(__file__).parents[1] / "cn" / "everyday_words.yaml"
+    head = "# Ordinary words that sound like a term; written by rules/tools/everyday_words.py\n"
+    body = yaml.safe_dump({"words": words}, allow_unicode=True, width=100, default_flow_style=None)
+    out.write_text(head + body, encoding="utf-8")
+    print(f"{len(words)} words that sound like one of {len(terms)} terms → {out}")
+
+
+def _dictionary() -> list[tuple[str, int]]:
+    path = next(
+        f for f in files("jieba") or [] if f.name == "dict.txt" and f.parent.name == "jieba"
+    )
+    entries = []
+    for line in Path(str(path.locate())).read_text(encoding="utf-8").splitlines():
+        word, count, _ = line.split(" ")
+        if len(word) >= 2:
+            entries.append((word, int(count)))
+    return entries
+
+
+if __name__ == "__main__":
+    main()

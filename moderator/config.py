@@ -18,17 +18,23 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="MODERATOR_", extra="forbid", frozen=True)
 
     lang: Literal["zh", "en"] = Field("zh", description="Language of explanations in records.")
+    audio: bool = Field(True, description="Listen to the speech.")
+    video: bool = Field(True, description="Read the screen.")
     asr_engine: str = Field("faster-whisper", description="Speech engine, by registry name.")
     asr_model: str = Field("base", description="Model of that engine: a name or a local folder.")
     asr_beam: int = Field(5, ge=1, le=10, description="Beam width of the decoder.")
     asr_batch: int = Field(8, ge=1, le=64, description="Segments decoded together.")
+    min_silence_s: float = Field(
+        0.8, ge=0.3, le=5, description="A pause this long ends a segment; shorter ones stay inside."
+    )
+    max_segment_s: float = Field(12.0, ge=4, le=27, description="Longest segment, seconds.")
     ocr_engine: str = Field("rapidocr", description="Screen reader, by registry name.")
     frame_every_s: float = Field(1.0, gt=0, le=60, description="Seconds between sampled frames.")
     max_frame_pixels: int = Field(9_200_000, gt=0, description="Largest frame accepted.")
     stall_timeout_s: float = Field(60.0, gt=0, description="Give up when ffmpeg is silent so long.")
     clip_pre_s: float = Field(3.0, ge=0, le=60, description="Seconds of clip before the words.")
     clip_post_s: float = Field(3.0, ge=0, le=60, description="Seconds of clip after the words.")
-    script_limit_mib: int = Field(64, ge=1, description="Largest script accepted, MiB.")
+    script_limit_mib: int = Field(20, ge=1, description="Largest script accepted, MiB.")
     allow_private: bool = Field(False, description="Allow streams on private addresses.")
 
 

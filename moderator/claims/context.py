@@ -97,4 +97,4 @@ def _compile(alternatives: Any, *, head: bool = False, tail: bool = False) -> An
 
 
 def _blank(match: Any) -> str:
-    return "＿" * (match.end() - match.start())
+    return "＿" * len(match.group())

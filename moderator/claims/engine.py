@@ -9,7 +9,7 @@ import ahocorasick
 
 from moderator.claims.judge import Acquittal, Finding, Judge, Ruling
 from moderator.claims.matcher import ClaimMatcher, Match, PatternMatcher
-from moderator.claims.normalise import Normalised, Rewritten, normalise
+from moderator.claims.normalise import Normalised, Rewritten, normalise, without_pauses
 from moderator.claims.passports import Passport
 from moderator.claims.products import CategoryCues, ProductTracker, ProductView
 from moderator.claims.rules import AbsenceMatch, Rule, RulePack
@@ -17,6 +17,8 @@ from moderator.records import Observation, Room, Utterance
 
 JOIN_GAP_S = 2.0
 """Utterances closer than this are read together: a claim may run over both."""
+JOIN_CHARS = 40
+"""How much of what was said just before is read again with an utterance."""
 JOINT = "，"
 ABSENCE_MIN_CHARS = 120
 """A session shorter than this has had no fair chance to give its notices."""
@@ -64,7 +66,25 @@ class ClaimEngine:
         return normalise(text, self._morphs.find)
 
     def rulings(self, text: Normalised, product: ProductView, channel: str) -> list[Ruling]:
-        """Every match in `text` with what became of it, findings and acquittals alike."""
+        """Every match in `text` with what became of it, findings and acquittals alike.
+
+        Speech is read a second time without its pause marks, which the recogniser guesses.
+        """
+        found = self._rule_on(text, product, channel)
+        if channel == "speech" and "，" in text.text:
+            covered = {
+                (ruling.match.rule.id, at)
+                for ruling in found
+                for at in range(*text.span(ruling.match.begin, ruling.match.end))
+            }
+            flowing = without_pauses(text)
+            for ruling in self._rule_on(flowing, product, channel):
+                begin, end = flowing.span(ruling.match.begin, ruling.match.end)
+                if all((ruling.match.rule.id, at) not in covered for at in range(begin, end)):
+                    found.append(ruling)
+        return found
+
+    def _rule_on(self, text: Normalised, product: ProductView, channel: str) -> list[Ruling]:
         return [self._judge.rule_on(match, text, product, channel) for match in self.matches(text)]
 
     def matches(self, text: Normalised, *, by_sound: bool = True) -> list[Match]:
@@ -81,7 +101,8 @@ class ClaimSession:
         self._room = room or Room()
         self._passports = list(passports)
         self._products = ProductTracker(self._passports, engine.cues)
-        self._before: Utterance | None = None
+        self._before = ""
+        self._spoken_until = float("-inf")
         self._seen_chars = 0
         self._heard: dict[str, list[str]] = {}
 
@@ -119,12 +140,16 @@ class ClaimSession:
         return found
 
     def _lead_to(self, observation: Observation) -> str:
+        """The end of what was said just before, for claims that run over two utterances."""
         if not isinstance(observation, Utterance):
             return ""
-        before, self._before = self._before, observation
-        if before is None or observation.start - before.end > JOIN_GAP_S:
-            return ""
-        return before.text + JOINT
+        if observation.start - self._spoken_until > JOIN_GAP_S:
+            self._before = ""
+        lead = self._before[-JOIN_CHARS:]
+        # The mark that ends an utterance is the recogniser's; the sentence may go on.
+        self._before = lead + observation.text.rstrip("。.，, ") + JOINT
+        self._spoken_until = observation.end
+        return lead
 
     def _sight(
         self, finding: Finding, observation: Observation, original: str, lead: int

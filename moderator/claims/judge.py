@@ -12,6 +12,7 @@ from typing import Any
 import regex
 
 from moderator.claims.context import Around, ContextReader, around
+from moderator.claims.facts import contradiction, proves
 from moderator.claims.matcher import SHORT_SOUND_SCORE, Match
 from moderator.claims.normalise import Normalised
 from moderator.claims.passports import DOCUMENT_NAMES, Passport
@@ -23,7 +24,7 @@ from moderator.records import Disposition, Severity
 STATUS_CONFIDENCE = {"stable": 0.95, "test": 0.9, "experimental": 0.75}
 FIRM_SOUND_SCORE = 0.85
 """A match by sound below this is only a suspicion."""
-FIRM_SOUND_SYLLABLES = 4
+FIRM_SOUND_SYLLABLES = 5
 REGULATED_TALK = frozenset({"food", "health_food", "cosmetic", "drug", "medical_device"})
 """Where a two-syllable likeness in sound is worth a look even for a rule about every product."""
 
@@ -90,13 +91,16 @@ class Judge:
         if reason:
             return Acquittal(match, reason)
         quote, heard = _words(match, text, channel)
-        reason = _passport_allows(rule, product.passport, match.matched, considered)
+        reason, clash = _passport_says(rule, product, match.matched, considered)
         if reason:
             return Acquittal(match, reason)
 
         disposition = rule.disposition
         reasons: list[str] = []
-        if rule.needs:
+        if clash:
+            disposition = Disposition.VIOLATION
+            reasons.append(f"与商品档案矛盾：{clash}")
+        elif rule.needs:
             disposition = min(disposition, Disposition.NEEDS_PROOF, key=lambda d: d.rank)
         if scope.unsure:
             disposition = Disposition.SUSPECT
@@ -122,7 +126,7 @@ class Judge:
             severity=severity,
             confidence=round(min(1.0, confidence), 3),
             match=match,
-            product=product.passport.id or product.passport.name if product.passport else None,
+            product=_known_as(product.passport),
             exemptions_considered=tuple(considered),
             reasons=tuple(reasons),
         )
@@ -183,24 +187,32 @@ def _in_scope(rule: Rule, product: ProductView, channel: str) -> _Scope:
     return _Scope(unsure="商品类别未知")
 
 
-def _passport_allows(
-    rule: Rule, passport: Passport | None, claim: str, considered: list[str]
-) -> str | None:
-    if passport is None:
-        if rule.needs or rule.unless.passport:
-            considered.append("商品档案：没有")
-        return None
-    for kind in rule.needs:
-        if passport.has(kind):
-            return f"商品档案有{DOCUMENT_NAMES[kind][0]}"
-    for condition in rule.unless.passport:
-        if _holds(condition, passport, claim):
-            return "商品档案允许"
-    if rule.needs or rule.unless.passport:
-        considered.append(
-            f"商品档案：{passport.name or passport.id or passport.category}，不足以允许"
-        )
-    return None
+def _passport_says(
+    rule: Rule, product: ProductView, claim: str, considered: list[str]
+) -> tuple[str | None, str | None]:
+    """Why the passport allows the claim, or how it contradicts it; (None, None) if neither.
+
+    While it is not known which product is meant, any passport of the room may allow; and
+    so may the one that has the words in its name (防晒 of a sunscreen).
+    """
+    if not rule.needs and not rule.unless.passport:
+        return None, None
+    passports = [product.passport] if product.passport is not None else list(product.possible)
+    passports += [p for p in product.possible if any(claim in name for name in p.known_as())]
+    for passport in passports:
+        for kind in rule.needs:
+            if not proves(kind, passport):
+                continue
+            clash = contradiction(kind, claim, passport)
+            if clash is None:
+                return f"商品档案有{DOCUMENT_NAMES[kind][0]}", None
+            if product.passport is not None:
+                return None, clash
+        if any(_holds(condition, passport, claim) for condition in rule.unless.passport):
+            return "商品档案允许", None
+    named = "、".join(p.name or p.id or p.category for p in passports)
+    considered.append(f"商品档案：{named}，不足以允许" if named else "商品档案：没有")
+    return None, None
 
 
 def _holds(condition: PassportCondition, passport: Passport, claim: str) -> bool:
@@ -234,12 +246,15 @@ def _chance_likeness(match: Match, product: ProductView, channel: str) -> str | 
 
 
 def _firm_sound(match: Match, channel: str) -> bool:
-    """Four syllables that agree, in speech, are beyond chance; fewer are for a person."""
-    return (
-        channel == "speech"
-        and match.score >= FIRM_SOUND_SCORE
-        and match.end - match.begin >= FIRM_SOUND_SYLLABLES
-    )
+    """Likeness in sound is beyond chance when it is long, or stands beside words heard clearly."""
+    if channel != "speech" or match.score < FIRM_SOUND_SCORE:
+        return False
+    heard_clearly = match.end - match.begin - match.sounded
+    return match.sounded >= FIRM_SOUND_SYLLABLES or (match.sounded >= 3 and heard_clearly >= 2)
+
+
+def _known_as(passport: Passport | None) -> str | None:
+    return (passport.id or passport.name or None) if passport is not None else None
 
 
 def _words(match: Match, text: Normalised, channel: str) -> tuple[str, str | None]:

@@ -8,15 +8,15 @@ closely, so that the cost follows what is said and hardly the number of rules.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from itertools import permutations
 from typing import Protocol
 
 import ahocorasick
 import structlog
 
-from moderator.claims.normalise import SENTENCE_ENDS, Normalised, Rewritten
+from moderator.claims.normalise import SENTENCE_ENDS, Normalised
 from moderator.claims.patterns import Pattern, PatternTimeout, compile_pattern
 from moderator.claims.phonetics import SoundHit, SoundIndex
 from moderator.claims.rules import NearMatch, RegexMatch, Rule, RulePack, TermsMatch
@@ -29,7 +29,8 @@ log = structlog.get_logger()
 class Match:
     """A place where a rule's pattern holds: `text[begin:end]` of the normalised text.
 
-    `matched` is what the rule looked for, which differs from the text in a match by sound.
+    `matched` is what the rule looked for, which differs from the text in a match by sound;
+    `sounded` is how many of its characters agree in sound only.
     """
 
     rule: Rule
@@ -38,6 +39,7 @@ class Match:
     kind: MatchKind
     score: float
     matched: str
+    sounded: int = 0
     acoustic_llr: float | None = None
 
 
@@ -53,37 +55,41 @@ class PatternMatcher:
     def __init__(self, pack: RulePack) -> None:
         self._rules = [rule for rule in pack.rules if not _only_absence(rule)]
         self._uses: dict[str, list[_Use]] = defaultdict(list)
-        self._patterns: dict[int, list[Pattern]] = defaultdict(list)
-        self._ungated: list[tuple[int, int]] = []
+        self._patterns: list[tuple[int, Pattern]] = []
         self._nears: list[tuple[int, NearMatch]] = []
         lexicon_terms = {name: lexicon.terms for name, lexicon in pack.lexicons.items()}
         for number, rule in enumerate(self._rules):
             for entry in rule.match:
                 if isinstance(entry, TermsMatch):
                     for term in entry.terms:
-                        self._uses[term].append(_Use(_TERM, number))
+                        self._uses[term].append((_TERM, number, 0))
                 elif isinstance(entry, NearMatch):
-                    near = len(self._nears)
-                    self._nears.append((number, entry))
                     for part, terms in enumerate(entry.parts):
                         for term in terms:
-                            self._uses[term].append(_Use(_NEAR, near, part))
+                            self._uses[term].append((_NEAR, len(self._nears), part))
+                    self._nears.append((number, entry))
                 elif isinstance(entry, RegexMatch):
-                    self._add_pattern(number, entry.source, lexicon_terms)
+                    pattern = compile_pattern(entry.source, lexicon_terms, str(rule.path))
+                    for gate in pattern.gates[0] if pattern.gates else ():
+                        self._uses[gate].append((_GATE, len(self._patterns), 0))
+                    for gates in pattern.gates[1:]:
+                        for gate in gates:
+                            self._uses[gate]  # to be found, though it triggers nothing
+                    self._patterns.append((number, pattern))
             for phrase in rule.unless.allow:
-                self._uses[phrase.lower()].append(_Use(_ALLOW, number))
+                self._uses[phrase.lower()].append((_ALLOW, number, 0))
+        self._ungated = [at for at, (_, pattern) in enumerate(self._patterns) if not pattern.gates]
         self._sounds = SoundIndex(pack.sounded_terms(), pack.everyday_words)
         self._automaton = ahocorasick.Automaton()
         for term, uses in self._uses.items():
-            self._automaton.add_word(term, (len(term), tuple(uses)))
+            self._automaton.add_word(term, (term, tuple(uses)))
         self._empty = not self._uses
         if not self._empty:
             self._automaton.make_automaton()
 
     @property
     def patterns(self) -> Iterable[Pattern]:
-        for patterns in self._patterns.values():
-            yield from patterns
+        return (pattern for _, pattern in self._patterns)
 
     @property
     def terms(self) -> list[str]:
@@ -92,64 +98,61 @@ class PatternMatcher:
 
     def find(self, text: Normalised, *, by_sound: bool) -> list[Match]:
         """All matches, allow-phrases already taken out. Speech and text alike."""
-        found = self._scan(text.text, "literal", text.rewritten)
+        found = self._scan(text.text, "literal")
         if by_sound:
             hits = self._sounds.find(text.text)
             if hits:
                 heard_as = _substituted(text.text, hits)
                 literal = {(m.rule.id, m.begin, m.end) for m in found}
-                for match in self._scan(heard_as, "phonetic", text.rewritten):
+                for match in self._scan(heard_as, "phonetic"):
                     touched = [h for h in hits if h.begin < match.end and match.begin < h.end]
                     if not touched or (match.rule.id, match.begin, match.end) in literal:
                         continue
                     score = min(h.score for h in touched)
                     if min(h.end - h.begin for h in touched) <= 2:
                         score *= SHORT_SOUND_SCORE
-                    found.append(
-                        Match(match.rule, match.begin, match.end, "phonetic", score, match.matched)
+                    sounded = sum(
+                        min(h.end, match.end) - max(h.begin, match.begin) for h in touched
                     )
+                    found.append(replace(match, score=score, sounded=sounded))
         return _apart(found)
 
-    def _add_pattern(self, number: int, source: str, lexicons: dict[str, tuple[str, ...]]) -> None:
-        pattern = compile_pattern(source, lexicons, str(self._rules[number].path))
-        index = len(self._patterns[number])
-        self._patterns[number].append(pattern)
-        for gate in pattern.gates:
-            self._uses[gate].append(_Use(_GATE, number, index))
-        if not pattern.gates:
-            self._ungated.append((number, index))
-
-    def _scan(self, text: str, kind: MatchKind, rewritten: Sequence[Rewritten]) -> list[Match]:
+    def _scan(self, text: str, kind: MatchKind) -> list[Match]:
         if self._empty:
             return []
-        hits = _Hits()
-        gated = set(self._ungated)
-        for last, (length, uses) in self._automaton.iter(text):
-            begin, end = last + 1 - length, last + 1
-            for use in uses:
-                if use.role == _TERM:
-                    hits.terms.append((use.number, begin, end))
-                elif use.role == _GATE:
-                    gated.add((use.number, use.part))
-                elif use.role == _NEAR:
-                    hits.near[use.number][use.part].append((begin, end))
+        spans: list[tuple[int, int, int]] = []
+        triggered = set(self._ungated)
+        found: set[str] = set()
+        near: dict[int, dict[int, list[tuple[int, int]]]] = {}
+        allowed: dict[int, list[tuple[int, int]]] = {}
+        for last, (term, uses) in self._automaton.iter(text):
+            found.add(term)
+            for role, number, part in uses:
+                if role == _GATE:
+                    triggered.add(number)
+                elif role == _TERM:
+                    spans.append((number, last + 1 - len(term), last + 1))
+                elif role == _NEAR:
+                    parts = near.setdefault(number, {})
+                    parts.setdefault(part, []).append((last + 1 - len(term), last + 1))
                 else:
-                    hits.allowed[use.number].append((begin, end))
-        spans: list[tuple[int, int, int]] = hits.terms
-        for number, index in gated:
+                    allowed.setdefault(number, []).append((last + 1 - len(term), last + 1))
+        for at in triggered:
+            number, pattern = self._patterns[at]
+            if any(gates.isdisjoint(found) for gates in pattern.gates[1:]):
+                continue
             try:
-                for begin, end in self._patterns[number][index].find(text):
-                    spans.append((number, begin, end))
+                spans.extend((number, begin, end) for begin, end in pattern.find(text))
             except PatternTimeout:
                 log.warning("regex_timeout", rule=self._rules[number].id, chars=len(text))
-        for near, parts in hits.near.items():
-            number, entry = self._nears[near]
+        for at, parts in near.items():
+            number, entry = self._nears[at]
             if len(parts) == len(entry.parts):
                 spans.extend((number, b, e) for b, e in _near_spans(text, entry, parts))
         return [
             Match(self._rules[number], begin, end, kind, 1.0, text[begin:end])
             for number, begin, end in spans
-            if not _covered(begin, end, hits.allowed.get(number, ()))
+            if not _covered(begin, end, allowed.get(number, ()))
         ]
 
 
@@ -159,20 +162,8 @@ SHORT_SOUND_SCORE = 0.6
 _TERM, _NEAR, _GATE, _ALLOW = range(4)
 
 
-@dataclass(frozen=True, slots=True)
-class _Use:
-    role: int
-    number: int
-    part: int = 0
-
-
-@dataclass(slots=True)
-class _Hits:
-    terms: list[tuple[int, int, int]] = field(default_factory=list)
-    near: dict[int, dict[int, list[tuple[int, int]]]] = field(
-        default_factory=lambda: defaultdict(lambda: defaultdict(list))
-    )
-    allowed: dict[int, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
+_Use = tuple[int, int, int]
+"""What a literal is for: its role, the rule (or pattern, or nearness), and which part of it."""
 
 
 def _only_absence(rule: Rule) -> bool:

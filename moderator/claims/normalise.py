@@ -60,6 +60,27 @@ def normalise(original: str, morphs: Morphs | None = None) -> Normalised:
     return plain if morphs is None else _write_out(plain, morphs)
 
 
+def without_pauses(text: Normalised) -> Normalised:
+    """The same text with every pause mark left out: a recogniser's commas are guesses."""
+    keep = [i for i, char in enumerate(text.text) if char != "，"]
+    if len(keep) == len(text.text):
+        return text
+    spans = [text.span(i, i + 1) for i in keep]
+    at = {old: new for new, old in enumerate(keep)}
+    rewritten = tuple(
+        Rewritten(at[r.begin], at[r.end - 1] + 1, r.original, r.kind)
+        for r in text.rewritten
+        if r.begin in at and r.end - 1 in at
+    )
+    return Normalised(
+        text.original,
+        "".join(text.text[i] for i in keep),
+        [begin for begin, _ in spans],
+        [end for _, end in spans],
+        rewritten,
+    )
+
+
 def is_han(char: str) -> bool:
     return "\u4e00" <= char <= "\u9fff" or "\u3400" <= char <= "\u4dbf" or char == "〇"
 

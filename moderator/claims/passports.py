@@ -85,6 +85,7 @@ class Document(_Strict):
     issuer: str = ""
     valid_until: str = ""
     functions: tuple[str, ...] = ()
+    quantity: float | None = Field(default=None, ge=0, description="Of a stock record: pieces.")
 
 
 class PricePoint(_Strict):

@@ -22,11 +22,12 @@ CUE_MEMORY = 40
 class ProductView:
     """What is known of the product at one moment.
 
-    `passport` is set when exactly one fits. `known` are the categories that passports
-    allow for; empty when there is no passport at all. `inferred` comes from the talk.
+    `passport` is set when exactly one fits; `possible` are all on sale. `known` are their
+    categories; empty when there is no passport at all. `inferred` comes from the talk.
     """
 
     passport: Passport | None = None
+    possible: tuple[Passport, ...] = ()
     known: frozenset[str] = frozenset()
     inferred: str | None = None
     confidence: float = 0.0
@@ -58,6 +59,7 @@ class ProductTracker:
         inferred, confidence = _favourite(found or self._recent)
         return ProductView(
             passport=self._current,
+            possible=tuple(self._passports),
             known=frozenset(p.category for p in self._passports if p.category != "other"),
             inferred=inferred,
             confidence=confidence,

@@ -16,3 +16,5 @@ def _rapidocr(*, threads: int = 1, detect_side: int = 736) -> OcrEngine:
 
 
 ENGINES.register("rapidocr", _rapidocr)
+
+__all__ = ["ENGINES", "OcrEngine"]

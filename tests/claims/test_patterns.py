@@ -32,11 +32,16 @@ def test_patterns_every_match_holds_a_gate(source: str, text: str) -> None:
     pattern = compile_pattern(source, LEXICONS, "x")
     assert list(pattern.find(text))
     assert pattern.gates
-    assert any(gate in text for gate in pattern.gates)
+    assert all(any(gate in text for gate in gates) for gates in pattern.gates)
+
+
+def test_patterns_have_a_gate_for_each_part() -> None:
+    gates = compile_pattern("{cure}{gap:3}{disease}", LEXICONS, "x").gates
+    assert set(gates) == {frozenset(LEXICONS["cure"]), frozenset(LEXICONS["disease"])}
 
 
 def test_patterns_without_literals_run_ungated() -> None:
-    assert compile_pattern(r"\d{11}", {}, "x").gates == frozenset()
+    assert compile_pattern(r"\d{11}", {}, "x").gates == ()
 
 
 def test_patterns_name_the_place_of_a_bad_regex() -> None:

@@ -1,0 +1,283 @@
+"""The default engine: Whisper through CTranslate2, in batches and without wasted context."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moderator import models
+from moderator.asr.alignment import first_steps
+from moderator.asr.engine import SAMPLE_RATE_HZ, Samples, SpeechSegment, Transcript
+from moderator.asr.guards import loops, too_fast
+from moderator.asr.tokens import Piece, WhisperTokens, timed_chars
+from moderator.errors import ENGINE_MISSING, MODEL_LOAD, ModeratorError
+
+MAX_SEGMENT_S = 29.0
+"""Whisper's encoder has positions for 30 s."""
+
+_FRAMES_A_SECOND = 100
+_SECONDS_A_TOKEN_STEP = 0.02
+_CONTEXT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class FasterWhisperOptions:
+    """How to decode.
+
+    `model` is `base` (embedded), a folder in CTranslate2's format, or a size that faster-whisper
+    fetches from the hub. `tail_s` of silence follows the longest utterance of a batch: with less
+    than about 2 s the decoder falls apart, and 30 s would cost several times as much.
+    `prompt` steers style only; naming terms in it makes the model invent them.
+    `threads` 0 leaves the number to CTranslate2.
+    """
+
+    model: str = "base"
+    device: str = "auto"
+    compute_type: str = "auto"
+    beam_size: int = 5
+    batch_size: int = 8
+    tail_s: float = 3.0
+    prompt: str = ""
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        if self.beam_size < 1 or self.batch_size < 1:
+            raise ValueError("beam_size and batch_size must be at least 1")
+        if not 0 < self.tail_s <= _CONTEXT_S:
+            raise ValueError("tail_s must lie between 0 and 30")
+
+
+class FasterWhisperEngine:
+    """Whisper on CPU (int8) or CUDA (float16), see FasterWhisperOptions for the keywords.
+
+    Raises LM-402 without faster-whisper, LM-403 or LM-404 without the embedded weights, LM-405
+    when a model cannot be loaded.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self.options = FasterWhisperOptions(**options)
+        try:
+            import ctranslate2
+            from faster_whisper.feature_extractor import FeatureExtractor
+        except ImportError as error:
+            raise ModeratorError(
+                ENGINE_MISSING,
+                name="faster-whisper",
+                package="faster-whisper",
+                install="live-stream-moderator[embedded]",
+            ) from error
+        self.name = f"faster-whisper/{Path(self.options.model).name}"
+        device = self.options.device
+        if device == "auto":
+            device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
+        compute_type = self.options.compute_type
+        if compute_type == "auto":
+            compute_type = "float16" if device == "cuda" else "int8"
+        try:
+            folder = _folder_of(self.options.model)
+            self._tokens = WhisperTokens(folder / "tokenizer.json")
+            self._model = ctranslate2.models.Whisper(
+                str(folder),
+                device=device,
+                compute_type=compute_type,
+                intra_threads=self.options.threads,
+            )
+            self._prompt = self._start_of_transcript()
+        except (OSError, ValueError, RuntimeError) as error:
+            raise ModeratorError(MODEL_LOAD, name=self.options.model, reason=error) from error
+        self._features = FeatureExtractor(feature_size=self._model.n_mels)
+        self._storage: Any = ctranslate2.StorageView
+        self._align_start = self._prompt[-4:-1]
+
+    def transcribe(self, segments: Sequence[SpeechSegment]) -> list[Transcript]:
+        """One Transcript a segment, in the order given. Segments are at most 29 s long."""
+        order = sorted(range(len(segments)), key=lambda index: len(segments[index].samples))
+        found: dict[int, Transcript] = {}
+        for begin in range(0, len(order), self.options.batch_size):
+            chosen = order[begin : begin + self.options.batch_size]
+            batch = self.encode([segments[index] for index in chosen])
+            found.update(zip(chosen, batch.transcribe(), strict=True))
+        return [self._settled(segments[i], found[i]) for i in range(len(segments))]
+
+    def encode(
+        self, segments: Sequence[SpeechSegment], tail_s: float | None = None
+    ) -> EncodedBatch:
+        """Run the encoder once; the result can be decoded and scored as often as wanted.
+
+        Raises ValueError for a segment longer than 29 s.
+        """
+        longest_s = max(segment.duration_s for segment in segments)
+        if longest_s > MAX_SEGMENT_S:
+            raise ValueError(f"a segment of {longest_s:.1f} s exceeds {MAX_SEGMENT_S} s")
+        context_s = min(longest_s + (tail_s or self.options.tail_s), _CONTEXT_S)
+        features = np.stack([self._log_mel(segment.samples, context_s) for segment in segments])
+        encoded = self._model.encode(self._storage.from_array(features), to_cpu=False)
+        return EncodedBatch(self, tuple(segments), encoded)
+
+    def _settled(self, segment: SpeechSegment, heard: Transcript) -> Transcript:
+        """What was heard, or a second try with full context where the decoder ran away.
+
+        Tight context now and then makes Whisper say a short utterance twice, or loop.
+        """
+        if not _ran_away(segment, heard):
+            return heard
+        again = self.encode([segment], tail_s=_CONTEXT_S).transcribe()[0]
+        return heard if _ran_away(segment, again) else again
+
+    def _log_mel(self, samples: Samples, context_s: float) -> NDArray[np.float32]:
+        """Shape (mels, frames), with an even number of frames: the encoder halves them."""
+        frames = int(context_s * _FRAMES_A_SECOND) // 2 * 2
+        padded = np.zeros(frames * SAMPLE_RATE_HZ // _FRAMES_A_SECOND, np.float32)
+        padded[: len(samples)] = samples[: len(padded)]
+        mel = self._features(padded, padding=0)
+        return np.ascontiguousarray(mel, np.float32)
+
+    def _start_of_transcript(self) -> list[int]:
+        special = self._tokens.special
+        start = [
+            special("<|startoftranscript|>"),
+            special("<|zh|>"),
+            special("<|transcribe|>"),
+            special("<|notimestamps|>"),
+        ]
+        if not self.options.prompt:
+            return start
+        return [special("<|startofprev|>"), *self._tokens.encode(" " + self.options.prompt), *start]
+
+
+class EncodedBatch:
+    """Segments that the encoder has heard: decode them, or ask how well other words fit.
+
+    Holds the encoder's output (float32 on CPU, 2 KiB a 20 ms frame at base size) until dropped.
+    """
+
+    def __init__(
+        self, engine: FasterWhisperEngine, segments: tuple[SpeechSegment, ...], encoded: Any
+    ) -> None:
+        self.segments = segments
+        self._engine = engine
+        self._encoded = encoded
+
+    def transcribe(self, beam_size: int | None = None) -> list[Transcript]:
+        """One Transcript a segment, with times and confidences from the same encoder output."""
+        engine = self._engine
+        longest_s = max(segment.duration_s for segment in self.segments)
+        results = engine._model.generate(
+            self._encoded,
+            [engine._prompt] * len(self.segments),
+            beam_size=beam_size or engine.options.beam_size,
+            max_length=len(engine._prompt) + _most_tokens(longest_s),
+            return_scores=True,
+            return_no_speech_prob=True,
+        )
+        tokens = [_text_tokens(engine, result.sequences_ids[0]) for result in results]
+        aligned = self._align(tokens)
+        languages = engine._model.detect_language(self._encoded)
+        transcripts = []
+        for index, result in enumerate(results):
+            chars = timed_chars(self._pieces(index, tokens[index], aligned[index]))
+            length = len(result.sequences_ids[0])
+            transcripts.append(
+                Transcript(
+                    text="".join(char.text for char in chars),
+                    chars=chars,
+                    # CTranslate2 divides by the length; Whisper's own mean counts the end token.
+                    mean_logprob=result.scores[0] * length / (length + 1),
+                    no_speech_prob=result.no_speech_prob,
+                    chinese_prob=_chinese(languages[index]),
+                )
+            )
+        return transcripts
+
+    def score(self, index: int, texts: Sequence[str]) -> list[float]:
+        """How well each text fits segment `index`: its log-probability in nats, forced.
+
+        Nothing is decoded and the encoder is not run again, so texts that are alike but for a
+        word can be compared fairly. An empty text scores 0.
+        """
+        tokens = [self._engine._tokens.encode(text) for text in texts]
+        wanted = [i for i, ids in enumerate(tokens) if ids]
+        scores = [0.0] * len(texts)
+        if wanted:
+            rows = self._rows([index] * len(wanted))
+            frames = [self._frames(index)] * len(wanted)
+            results = self._engine._model.align(
+                rows, self._engine._align_start, [tokens[i] for i in wanted], frames
+            )
+            for i, result in zip(wanted, results, strict=True):
+                scores[i] = float(np.sum(np.log(np.maximum(result.text_token_probs, 1e-10))))
+        return scores
+
+    def _align(self, tokens: list[list[int]]) -> list[Any]:
+        """Alignments by segment; None where there is no text to align."""
+        spoken = [index for index, ids in enumerate(tokens) if ids]
+        aligned: list[Any] = [None] * len(tokens)
+        if spoken:
+            rows = self._encoded if len(spoken) == len(tokens) else self._rows(spoken)
+            results = self._engine._model.align(
+                rows,
+                self._engine._align_start,
+                [tokens[index] for index in spoken],
+                [self._frames(index) for index in spoken],
+            )
+            for index, result in zip(spoken, results, strict=True):
+                aligned[index] = result
+        return aligned
+
+    def _pieces(self, index: int, tokens: list[int], aligned: Any) -> list[Piece]:
+        if aligned is None:
+            return []
+        segment = self.segments[index]
+        starts = first_steps(aligned.alignments, len(tokens) + 1)
+        times = np.minimum(starts * _SECONDS_A_TOKEN_STEP, segment.duration_s) + segment.start
+        return [
+            Piece(self._engine._tokens.data(token), float(begin), float(end), float(probability))
+            for token, begin, end, probability in zip(
+                tokens, times[:-1], times[1:], aligned.text_token_probs, strict=True
+            )
+        ]
+
+    def _rows(self, indices: list[int]) -> Any:
+        whole = self._encoded
+        if whole.device != "cpu":
+            whole = whole.to_device(self._engine._storage.Device.cpu)
+        array = np.asarray(whole)[indices]
+        return self._engine._storage.from_array(np.ascontiguousarray(array))
+
+    def _frames(self, index: int) -> int:
+        return max(2, round(self.segments[index].duration_s * _FRAMES_A_SECOND))
+
+
+def _folder_of(model: str) -> Path:
+    if model == "base":
+        return models.locate("whisper-base")
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return folder
+    from faster_whisper import download_model
+
+    return Path(download_model(model))
+
+
+def _ran_away(segment: SpeechSegment, heard: Transcript) -> bool:
+    return loops(heard.text) or too_fast(heard.text, segment.duration_s)
+
+
+def _most_tokens(duration_s: float) -> int:
+    # Fast Mandarin is 8 characters a second and a rare character takes 3 tokens; a loop would
+    # run to 448.
+    return min(224, 24 + round(16 * duration_s))
+
+
+def _text_tokens(engine: FasterWhisperEngine, ids: Sequence[int]) -> list[int]:
+    end_of_text = engine._tokens.special("<|endoftext|>")
+    return [token for token in ids if token < end_of_text]
+
+
+def _chinese(languages: Sequence[tuple[str, float]]) -> float:
+    return sum(p for token, p in languages if token in ("<|zh|>", "<|yue|>"))

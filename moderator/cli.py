@@ -86,9 +86,6 @@ def main() -> None:
     except ModeratorError as error:
         err.print(error.text(), style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        err.print(ModeratorError(INTERRUPTED).text(), markup=False, highlight=False)
-        sys.exit(INTERRUPTED_EXIT)
     except BrokenPipeError:
         # The reader of stdout left; without this Python complains once more while it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -172,7 +169,11 @@ def check_command(
                 found.append(report if output is not Format.JSONL else _verdict_only(report))
                 yield report
 
-    write(output.value, results(), sys.stdout)
+    try:
+        write(output.value, results(), sys.stdout)
+    except KeyboardInterrupt:
+        err.print(ModeratorError(INTERRUPTED).text(), markup=False, highlight=False)
+        raise typer.Exit(INTERRUPTED_EXIT) from None
     if fail_on is not FailOn.NEVER:
         limit = Disposition(fail_on.value)
         if any(report.at_or_above(limit) for report in found):

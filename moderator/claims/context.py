@@ -12,7 +12,7 @@ import regex
 
 from moderator.claims.normalise import SENTENCE_ENDS
 
-SENTENCE_REACH_CHARS = 60
+SENTENCE_REACH_CHARS = 32
 """Speech often has no punctuation: a sentence is never taken as longer than this each way."""
 
 

@@ -247,6 +247,8 @@ def _draw(picture: NDArray[np.uint8], box: Box, label: str) -> None:
     thick = max(2, round(max(height, width) / 400))
     x0, y0 = max(0, box.x0), max(0, box.y0)
     x1, y1 = min(width - 1, box.x1), min(height - 1, box.y1)
+    # White around red stands out on a red banner too.
+    cv2.rectangle(picture, (x0, y0), (x1, y1), _WHITE, thick + 2)
     cv2.rectangle(picture, (x0, y0), (x1, y1), _RED, thick)
     if not label:
         return

@@ -1,0 +1,225 @@
+"""How good are the verdicts? Precision and recall by category and channel, false alarms an hour.
+
+    python -m benchmarks.accuracy                     # samples, clean speech, ../shared when there
+    python -m benchmarks.accuracy --cases my.jsonl    # {"text", "verdict", "category", "product"?}
+    python -m benchmarks.accuracy --skip-rooms        # text only: seconds instead of minutes
+
+Three questions, three parts:
+
+- *rooms*: each sample room through the whole pipeline against its truth file. A planted violation
+  is found as `samples/truth.py` says: channel, time (2 s of slack), and the category or the words.
+  A record of disposition `violation` that meets no planted line is a false accusation.
+- *cases*: labelled sentences. `any-flag` counts every disposition, `strict` only `violation`.
+- *clean speech*: harmless talk; flags an hour at 240 characters a minute, a fluent host's pace.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.report import write_result
+from benchmarks.rules_speed import corpus
+from moderator import check, load_rules
+from moderator.claims.engine import ClaimEngine, ClaimSession
+from moderator.claims.passports import Passport, load_passports, passport_from
+from moderator.records import PRODUCT_CATEGORIES, Room, ScriptLine, Violation
+from samples.truth import compare
+
+REPOSITORY = Path(__file__).parents[1]
+ROOMS = REPOSITORY / "samples" / "rooms"
+SHARED_CASES = REPOSITORY.parent / "shared" / "dev-cases.jsonl"
+CHARS_PER_HOUR = 240 * 60
+
+
+@dataclass
+class Score:
+    """Counts of one group. `false_firm` are false accusations of disposition `violation`."""
+
+    found: int = 0
+    missed: int = 0
+    false_any: int = 0
+    false_firm: int = 0
+    lawful: int = 0
+    misses: list[str] = field(default_factory=list)
+
+    def row(self) -> dict[str, Any]:
+        planted, flagged = self.found + self.missed, self.found + self.false_any
+        recall = self.found / planted if planted else None
+        precision = self.found / flagged if flagged else None
+        f1 = 2 * recall * precision / (recall + precision) if recall and precision else None
+        return {
+            "recall": _round(recall),
+            "precision": _round(precision),
+            "f1": _round(f1),
+            "violations": planted,
+            "lawful": self.lawful,
+            "false_any": self.false_any,
+            "false_firm": self.false_firm,
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", type=Path, help="labelled jsonl")
+    parser.add_argument("--skip-rooms", action="store_true")
+    parser.add_argument("--show", action="store_true", help="print every miss and false flag")
+    chosen = parser.parse_args()
+    console = Console()
+    engine = ClaimEngine(load_rules())
+    payload: dict[str, Any] = {"pack": engine.pack.version, "rules": len(engine.pack.rules)}
+
+    cases = chosen.cases or (SHARED_CASES if SHARED_CASES.is_file() else None)
+    if cases is not None:
+        payload["cases"] = {"file": cases.name, **score_cases(engine, cases, console, chosen.show)}
+    payload["clean_speech"] = score_clean(engine, console, chosen.show)
+    if not chosen.skip_rooms:
+        payload["rooms"] = score_rooms(console, chosen.show)
+    console.print(write_result("accuracy", payload))
+
+
+def score_cases(engine: ClaimEngine, path: Path, console: Console, show: bool) -> dict[str, Any]:
+    """Sentences judged without a passport unless the case carries one."""
+    groups: dict[str, Score] = defaultdict(Score)
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.strip():
+            continue
+        case = json.loads(line)
+        flags = flag(engine, case["text"], case.get("product"), case.get("product_category"))
+        unlawful = case["verdict"] == "violation"
+        firm = "violation" in flags.values()
+        names = ["all", case.get("category", "other")]
+        names.append("needs context" if case.get("needs_context") else "from the words alone")
+        for name in names:
+            score = groups[name]
+            if unlawful:
+                score.found += bool(flags)
+                score.missed += not flags
+            else:
+                score.lawful += 1
+                score.false_any += bool(flags)
+                score.false_firm += firm
+        if show and (unlawful != bool(flags)):
+            console.print("MISS" if unlawful else "FLAG", case["text"], flags, markup=False)
+    _print(console, f"cases: {path.name}", groups)
+    return {name: score.row() for name, score in groups.items()}
+
+
+def flag(
+    engine: ClaimEngine, text: str, product: Any = None, category: str | None = None
+) -> dict[str, str]:
+    """Rule id → disposition of what the engine finds in one sentence."""
+    passports = [passport_from(product, "case")] if product else []
+    if not passports and category in PRODUCT_CATEGORIES and category != "other":
+        passports = [Passport(category=category)]
+    session = ClaimSession(engine, Room(), passports)
+    return {
+        sighting.finding.rule.id: str(sighting.finding.disposition)
+        for sighting in session.observe(ScriptLine(text))
+    }
+
+
+def score_clean(engine: ClaimEngine, console: Console, show: bool) -> dict[str, Any]:
+    """Harmless talk, each utterance by itself and without a passport."""
+    lines = corpus()
+    chars = sum(map(len, lines))
+    flags: Counter[str] = Counter()
+    for line in lines:
+        found = flag(engine, line)
+        for rule_id, disposition in found.items():
+            flags[disposition] += 1
+            if show:
+                console.print("CLEAN", disposition, rule_id, line, markup=False)
+    hours = chars / CHARS_PER_HOUR
+    rates = {name: round(count / hours, 3) for name, count in flags.items()}
+    console.print(f"clean speech: {chars:,} characters = {hours:.1f} h; flags an hour {rates or 0}")
+    return {
+        "chars": chars,
+        "utterances": len(lines),
+        "hours": round(hours, 2),
+        "flags": dict(flags),
+        "flags_per_hour": rates,
+        "false_accusations_per_hour": rates.get("violation", 0.0),
+    }
+
+
+def score_rooms(console: Console, show: bool) -> dict[str, Any]:
+    groups: dict[str, Score] = defaultdict(Score)
+    rooms: dict[str, Any] = {}
+    for truth_path in sorted(ROOMS.glob("*.truth.json")):
+        truth = json.loads(truth_path.read_text(encoding="utf-8"))
+        video = truth_path.with_name(truth_path.name.replace(".truth.json", ".mp4"))
+        report = check(video, room=_room(truth), passports=_room_passports(truth))
+        score = score_room(truth, report.violations, groups)
+        rooms[video.name] = {**score.row(), "misses": score.misses}
+        if show:
+            for record in report.violations:
+                console.print(
+                    f"{video.stem} {record.start:.1f} {record.channel} {record.disposition} "
+                    f"{record.rule.id} {record.quote}",
+                    markup=False,
+                )
+    _print(console, "sample rooms", groups)
+    return {"rooms": rooms, **{name: score.row() for name, score in groups.items()}}
+
+
+def score_room(
+    truth: dict[str, Any], records: Iterable[Violation], groups: dict[str, Score]
+) -> Score:
+    """Compare one room's records with its truth; adds to `groups` by category and channel."""
+    own = Score()
+    result = compare(truth, [record.to_json() for record in records])
+    for planted, hit in [(p, True) for p in result.found] + [(p, False) for p in result.missed]:
+        for score in (own, groups["all"], groups[planted["category"]], groups[planted["channel"]]):
+            score.found += hit
+            score.missed += not hit
+    own.misses = [f"{p['start']:.1f}s {p['channel']} {p['quote']}" for p in result.missed]
+    for record in result.extra:
+        for score in (own, groups["all"], groups[record["channel"]], groups[record["category"]]):
+            score.false_any += 1
+            score.false_firm += record["disposition"] == "violation"
+    return own
+
+
+def _room(truth: dict[str, Any]) -> Room:
+    return Room(id=truth["room"], ai_host=bool(truth.get("ai_host", False)))
+
+
+def _room_passports(truth: dict[str, Any]) -> list[Passport]:
+    wanted = set(truth.get("products", ()))
+    every = load_passports(REPOSITORY / "samples" / "passports.yaml")
+    return [passport for passport in every if passport.id in wanted]
+
+
+def _print(console: Console, title: str, groups: dict[str, Score]) -> None:
+    table = Table(
+        "", "recall", "precision", "F1", "violations", "lawful", "any", "firm", title=title
+    )
+    for name, score in groups.items():
+        row = score.row()
+        table.add_row(
+            name,
+            *(_show(row[key]) for key in ("recall", "precision", "f1")),
+            *(str(row[key]) for key in ("violations", "lawful", "false_any", "false_firm")),
+        )
+    console.print(table)
+
+
+def _round(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def _show(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+if __name__ == "__main__":
+    main()

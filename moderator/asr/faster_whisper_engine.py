@@ -271,7 +271,7 @@ def _ran_away(segment: SpeechSegment, heard: Transcript) -> bool:
 def _most_tokens(duration_s: float) -> int:
     # Fast Mandarin is 8 characters a second and a rare character takes 3 tokens; a loop would
     # run to 448.
-    return min(224, 24 + round(16 * duration_s))
+    return min(400, 24 + round(16 * duration_s))
 
 
 def _text_tokens(engine: FasterWhisperEngine, ids: Sequence[int]) -> list[int]:

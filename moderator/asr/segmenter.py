@@ -20,7 +20,9 @@ class SegmenterOptions:
     """How speech is cut. The defaults suit a talking host.
 
     `threshold` starts speech, and speech lasts until the probability has stayed under
-    `threshold - hysteresis` for `min_silence_s`. Bursts shorter than `min_speech_s` are dropped.
+    `threshold - hysteresis` for `min_silence_s`, or for the longer `patience_s` while the segment
+    is shorter than `patient_until_s`: Whisper errs far less with a sentence or two of context
+    than on single phrases. Bursts shorter than `min_speech_s` are dropped.
     `padding_s` of sound is kept on both sides, because the detector is late on soft onsets.
     No segment is longer than `max_segment_s`: a longer one is cut at the quietest place of its
     last `cut_search_s`. A step in the time stamps larger than `gap_s` ends the segment.
@@ -30,6 +32,8 @@ class SegmenterOptions:
     hysteresis: float = 0.15
     min_speech_s: float = 0.2
     min_silence_s: float = 0.4
+    patience_s: float = 0.8
+    patient_until_s: float = 6.0
     padding_s: float = 0.2
     max_segment_s: float = 12.0
     cut_search_s: float = 3.0
@@ -38,8 +42,8 @@ class SegmenterOptions:
     def __post_init__(self) -> None:
         if not 0 < self.hysteresis <= self.threshold < 1:
             raise ValueError("0 < hysteresis <= threshold < 1 must hold")
-        if not 0 <= self.padding_s <= self.min_silence_s:
-            raise ValueError("padding_s must not exceed min_silence_s")
+        if not 0 <= self.padding_s <= self.min_silence_s <= self.patience_s:
+            raise ValueError("padding_s <= min_silence_s <= patience_s must hold")
         # Whisper hears 30 s at once, silence after the speech included.
         if not 2 * self.padding_s + 1 <= self.max_segment_s <= 27:
             raise ValueError("max_segment_s must lie between 2 × padding_s + 1 and 27")
@@ -135,11 +139,17 @@ class SpeechSegmenter:
             return None
         if probability >= keep:
             self._speech_to = end
-        elif end - self._speech_to >= _samples(self.options.min_silence_s):
+        elif end - self._speech_to >= self._enough_silence():
             return self._close(self._speech_to, end)
         if end + WINDOW_SAMPLES - self._padded_start() > _samples(self.options.max_segment_s):
             return self._cut(end)
         return None
+
+    def _enough_silence(self) -> int:
+        assert self._speech_from is not None
+        spoken = self._speech_to - self._speech_from
+        patient = spoken < _samples(self.options.patient_until_s)
+        return _samples(self.options.patience_s if patient else self.options.min_silence_s)
 
     def _close(self, speech_to: int, available: int) -> SpeechSegment | None:
         """End the open segment after `speech_to`; a burst too short to be a word is dropped."""

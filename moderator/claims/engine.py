@@ -105,6 +105,11 @@ class ClaimSession:
         self._spoken_until = float("-inf")
         self._seen_chars = 0
         self._heard: dict[str, list[str]] = {}
+        self._on_sale = {
+            p.id
+            for p in self._passports
+            if p.id in self._room.products or len(self._passports) == 1
+        }
 
     def observe(self, observation: Observation) -> list[Sighting]:
         """Findings in one observation. What the guards distrust accuses no one."""
@@ -116,6 +121,8 @@ class ClaimSession:
             original = original.replace("\n", JOINT)
         text = self._engine.normalise(original)
         product = self._products.see(text.text)
+        if product.passport is not None:
+            self._on_sale.add(product.passport.id)
         self._seen_chars += len(observation.text)
         self._heard.setdefault(observation.channel, []).append(text.text)
         findings = [
@@ -129,7 +136,7 @@ class ClaimSession:
         """Duties of the whole session that were not met; call once, at its end."""
         if self._seen_chars < ABSENCE_MIN_CHARS:
             return []
-        categories = {p.category for p in self._passports}
+        categories = {p.category for p in self._passports if p.id in self._on_sale}
         found = []
         for rule in self._engine.pack.rules:
             for due in rule.absences:

@@ -230,6 +230,23 @@ def test_engine_absence_is_not_owed_without_the_product(load: Load) -> None:
     assert session.finish() == []
 
 
+def test_engine_absence_is_owed_only_for_what_is_on_sale(load: Load) -> None:
+    pack = load(absence_rule(products=["health_food"]))
+    shelf = [
+        Passport(id="a", name="西洋参含片", category="health_food"),
+        Passport(id="b", name="红枣", category="food"),
+    ]
+    unmentioned = ClaimSession(ClaimEngine(pack), Room(), shelf)
+    unmentioned.observe(ScriptLine("今天只卖红枣" * 40))
+    assert unmentioned.finish() == []
+    mentioned = ClaimSession(ClaimEngine(pack), Room(), shelf)
+    mentioned.observe(ScriptLine("今天还有西洋参含片" * 40))
+    assert mentioned.finish()
+    listed = ClaimSession(ClaimEngine(pack), Room(products=("a",)), shelf)
+    listed.observe(ScriptLine("今天只卖红枣" * 40))
+    assert listed.finish()
+
+
 def test_passport_wrong_type_names_the_field() -> None:
     with pytest.raises(ModeratorError, match=r"LM-301 p\.yaml\[0\]: price\.live"):
         passport_from({"name": "茶", "price": {"live": "便宜"}}, "p.yaml[0]")

@@ -30,9 +30,9 @@ from moderator.errors import (
     ModeratorError,
 )
 from moderator.records import Place, ScriptLine
-from moderator.script_docx import docx_paragraphs
-from moderator.script_encoding import decode
-from moderator.script_markup import (
+from moderator.script.docx import docx_paragraphs
+from moderator.script.encoding import decode
+from moderator.script.markup import (
     Passage,
     Run,
     markdown_passages,

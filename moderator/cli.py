@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
@@ -19,6 +20,7 @@ from rich.table import Table
 from moderator.errors import (
     FORMAT_UNFIT,
     INTERRUPTED,
+    RULE_TESTS,
     RULE_UNKNOWN,
     ModeratorError,
     ui_language,
@@ -158,19 +160,19 @@ def check_command(
     if the_room is not None and the_room.products:
         known = [p for p in known if p.id in the_room.products] or known
     call = _CheckCall(load_rules(rules, jurisdiction), the_room, known, min_confidence, settings)
-    _refuse_unfit(inputs, output, out)
+    targets = _targets(inputs, out)
+    _refuse_unfit(inputs, output, targets)
     found: list[Report] = []
 
     def results() -> Iterator[Report]:
-        for name in inputs:
-            target = out / Path(name).stem if out is not None and len(inputs) > 1 else out
+        for name, target in zip(inputs, targets, strict=True):
             for report in call.reports(name, target, show_progress=not quiet):
                 # Only what the exit code needs is kept: a batch may have millions of lines.
                 found.append(report if output is not Format.JSONL else _verdict_only(report))
                 yield report
 
     try:
-        write(output.value, results(), sys.stdout)
+        write(output.value, results(), _result_stream(output))
     except KeyboardInterrupt:
         err.print(ModeratorError(INTERRUPTED).text(), markup=False, highlight=False)
         raise typer.Exit(INTERRUPTED_EXIT) from None
@@ -219,18 +221,43 @@ def _verdict_only(report: Report) -> Report:
     )
 
 
-def _refuse_unfit(inputs: list[str], output: Format, out: Path | None) -> None:
+def _targets(inputs: list[str], out: Path | None) -> list[Path | None]:
+    """The folder of each input: `out` itself for one, a folder of its own in it for several."""
+    if out is None or len(inputs) == 1:
+        return [out] * len(inputs)
+    targets: list[Path | None] = []
+    for name in inputs:
+        # a/talk.mp4 and b/talk.mp4 must not replace each other.
+        stem, number = Path(name).stem, 1
+        while (target := out / (stem if number == 1 else f"{stem}-{number}")) in targets:
+            number += 1
+        targets.append(target)
+    return targets
+
+
+def _refuse_unfit(inputs: list[str], output: Format, targets: list[Path | None]) -> None:
     """What can be known to be wrong before hours of work are done."""
     from moderator.outputs.folder import check_out_dir
     from moderator.outputs.formats import check_fit
     from moderator.pipeline import is_script
 
-    for name in inputs:
+    for name, target in zip(inputs, targets, strict=True):
         check_fit(output.value, media=not (_is_batch(name) or is_script(name)), inputs=len(inputs))
-        if out is not None and _is_batch(name):
+        if target is not None and _is_batch(name):
             raise ModeratorError(FORMAT_UNFIT, format="--out", reason=f"{name} is a batch")
-    if out is not None:
-        check_out_dir(out)
+    for target in targets:
+        if target is not None:
+            check_out_dir(target)
+
+
+def _result_stream(output: Format) -> TextIO:
+    """stdout for people keeps the terminal's encoding, stdout for programs is UTF-8."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        if output is Format.TABLE:
+            sys.stdout.reconfigure(errors="replace")
+        else:
+            sys.stdout.reconfigure(encoding="utf-8", newline="")
+    return sys.stdout
 
 
 def _is_batch(name: str) -> bool:
@@ -362,24 +389,28 @@ def rules_show(
         hint = f"; did you mean '{near[0]}'?" if near else ""
         raise ModeratorError(RULE_UNKNOWN, id=rule_id, hint=hint)
     out = _out()
-    out.print(rule.path.read_text(encoding="utf-8"), markup=False, highlight=False)
+    text = rule.path.read_text(encoding="utf-8")
+    out.print(text, markup=False, highlight=False, soft_wrap=True)
     for key, ref in zip(rule.law_keys, rule.law, strict=True):
         article = pack.law.article_of(key)
         out.print(
-            f"《{ref.title}》{ref.article} ({ref.effective}) [{article.status}]", markup=False
+            f"《{ref.title}》{ref.article} ({ref.effective}) [{article.status}]",
+            markup=False,
+            soft_wrap=True,
         )
-        out.print(article.text or f"(not quoted) {article.note}", markup=False, highlight=False)
+        out.print(article.text or f"(not quoted) {article.note}", markup=False, soft_wrap=True)
 
 
 @rules_app.command("lint")
 def rules_lint(rules: RulesOption = None, jurisdiction: JurisdictionOption = "cn") -> None:
     """Check every file: fields, law references, expressions and their speed."""
+    from moderator.claims.judge import Judge
     from moderator.claims.matcher import PatternMatcher
     from moderator.claims.rules import load_rules
 
     pack = load_rules(rules, jurisdiction)
     matcher = PatternMatcher(pack)
-    for pattern in matcher.patterns:
+    for pattern in (*matcher.patterns, *Judge(pack).patterns):
         pattern.check_speed()
     for warning in pack.warnings():
         err.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
@@ -411,8 +442,9 @@ def rules_test(
     failed = 0
     for failure in failures(pack, chosen):
         failed += 1
+        reason = f"{failure.rule}: {failure.reason}: {failure.text}"
         err.print(
-            f"{failure.place}: {failure.rule}: {failure.reason}: {failure.text}",
+            ModeratorError(RULE_TESTS, place=failure.place, reason=reason).text().splitlines()[0],
             style="red",
             markup=False,
             highlight=False,
@@ -423,5 +455,9 @@ def rules_test(
         raise typer.Exit(1)
 
 
+PIPED_WIDTH = 1000
+"""Columns where stdout is no terminal: a table cut to 80 loses the ids that grep looks for."""
+
+
 def _out() -> Console:
-    return Console(highlight=False)
+    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)

@@ -49,13 +49,15 @@ def to_violations(
 ) -> list[Violation]:
     """Records in time order, one for each episode."""
     episodes: list[list[Sighting]] = []
+    latest: dict[tuple[str, ...], list[Sighting]] = {}
     for sighting in sightings:
-        for episode in reversed(episodes):
-            if _continues(episode, sighting):
-                episode.append(sighting)
-                break
+        kind = _kind(sighting)
+        episode = latest.get(kind)
+        if episode is not None and _continues(episode, sighting):
+            episode.append(sighting)
         else:
             episodes.append([sighting])
+            latest[kind] = episodes[-1]
     records = [_record(episode, provenance) for episode in episodes]
     records += [_absence_record(absent, provenance, duration_s) for absent in absences]
     return sorted(records, key=_order)
@@ -66,18 +68,17 @@ def _order(record: Violation) -> tuple[float, int, int]:
     return record.start, place.line if place else 0, place.column if place else 0
 
 
+def _kind(sighting: Sighting) -> tuple[str, ...]:
+    """What two sightings must share to be of one episode."""
+    channel, rule_id = sighting.observation.channel, sighting.finding.rule.id
+    return (channel, rule_id) if channel == "speech" else (channel, rule_id, sighting.finding.quote)
+
+
 def _continues(episode: Sequence[Sighting], sighting: Sighting) -> bool:
-    last = episode[-1]
     if isinstance(sighting.observation, ScriptLine):
         return False
-    if last.observation.channel != sighting.observation.channel:
-        return False
-    if last.finding.rule.id != sighting.finding.rule.id:
-        return False
     gap_s = sighting.start_s - max(s.end_s for s in episode)
-    if sighting.observation.channel == "speech":
-        return gap_s <= EPISODE_GAP_S
-    return gap_s <= SCREEN_GAP_S and sighting.finding.quote == last.finding.quote
+    return gap_s <= (EPISODE_GAP_S if sighting.observation.channel == "speech" else SCREEN_GAP_S)
 
 
 def _record(episode: Sequence[Sighting], provenance: Provenance) -> Violation:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from moderator.config import Settings
+from moderator.errors import ModeratorError
 from moderator.media.clips import cut_clip, frame_at, save_frame
 from moderator.outputs.folder import Progress, write_folder
 from moderator.outputs.report import Report
@@ -28,12 +34,30 @@ def write_evidence(
 
     def make_clip(violation: Violation, path: Path) -> None:
         start, end = _clip_range(violation)
-        cut_clip(source, start, end, path, pre_s=settings.clip_pre_s, post_s=settings.clip_post_s)
+        with _full_disk_is_fatal(path.parent):
+            cut_clip(
+                source,
+                start,
+                end,
+                path,
+                pre_s=settings.clip_pre_s,
+                post_s=settings.clip_post_s,
+                max_frame_pixels=settings.max_frame_pixels,
+                allow_private=settings.allow_private,
+            )
 
     def make_frame(violation: Violation, path: Path) -> None:
         seen = _seen(report, violation)
-        if seen is not None:
-            save_frame(frame_at(source, seen.frame_time), [seen.box], path)
+        if seen is None:
+            return
+        image = frame_at(
+            source,
+            seen.frame_time,
+            max_frame_pixels=settings.max_frame_pixels,
+            allow_private=settings.allow_private,
+        )
+        with _full_disk_is_fatal(path.parent):
+            save_frame(image, [seen.box], path)
 
     return write_folder(out, report, make_clip, make_frame, progress)
 
@@ -42,17 +66,32 @@ LONGEST_CLIP_S = 60.0
 """A banner may stay for hours; its clip shows the first minute."""
 
 
+CLIP_ROOM_BYTES = 32 << 20
+"""More than the longest clip takes."""
+
+
 def _clip_range(violation: Violation) -> tuple[float, float]:
     return violation.start, min(violation.end, violation.start + LONGEST_CLIP_S)
 
 
+@contextmanager
+def _full_disk_is_fatal(folder: Path) -> Iterator[None]:
+    """A clip that cannot be cut costs one record its evidence; a full disk fails the folder."""
+    try:
+        yield
+    except ModeratorError as error:
+        if isinstance(error.__cause__, OSError):
+            raise error.__cause__ from error
+        # ffmpeg may end in peace with a file that is cut short.
+        if shutil.disk_usage(folder).free < CLIP_ROOM_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise
+
+
 def _seen(report: Report, violation: Violation) -> ScreenText | Code | None:
-    shown: tuple[ScreenText | Code, ...] = (*report.screen_texts, *report.codes)
-    for seen in shown:
-        if (
-            seen.channel == violation.channel
-            and seen.start == violation.start
-            and violation.quote.replace("\n", "") in seen.text.replace("\n", "")
-        ):
-            return seen
-    return next((seen for seen in shown if seen.start == violation.start), None)
+    every: tuple[ScreenText | Code, ...] = (*report.screen_texts, *report.codes)
+    when = (violation.channel, violation.start)
+    shown = [seen for seen in every if (seen.channel, seen.start) == when]
+    quote = violation.quote.replace("\n", "")
+    exact = (seen for seen in shown if quote in seen.text.replace("\n", ""))
+    return next(exact, shown[0] if shown else None)

@@ -49,7 +49,7 @@ def recorded_prices(passport: Passport) -> list[float]:
 
 
 def proves(kind: str, passport: Passport) -> bool:
-    """Whether the passport carries proof of this kind; a price record may be the prices themselves."""
+    """Whether the passport carries proof of this kind; prices are a price record themselves."""
     return passport.has(kind) or (kind == "price_record" and bool(recorded_prices(passport)))
 
 

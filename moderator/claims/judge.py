@@ -6,20 +6,23 @@ would make the words lawful, so that a person can follow the decision.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import regex
+import structlog
 
 from moderator.claims.context import Around, ContextReader, around
 from moderator.claims.facts import contradiction, proves
 from moderator.claims.matcher import SHORT_SOUND_SCORE, Match
 from moderator.claims.normalise import Normalised
 from moderator.claims.passports import DOCUMENT_NAMES, Passport
-from moderator.claims.patterns import TIMEOUT_S, compile_pattern
+from moderator.claims.patterns import Pattern, PatternTimeout, compile_pattern
 from moderator.claims.products import ProductView
 from moderator.claims.rules import PassportCondition, Rule, RulePack
 from moderator.records import Disposition, Severity
+
+log = structlog.get_logger()
 
 STATUS_CONFIDENCE = {"stable": 0.95, "test": 0.9, "experimental": 0.75}
 FIRM_SOUND_SCORE = 0.85
@@ -64,16 +67,23 @@ class Judge:
     def __init__(self, pack: RulePack) -> None:
         self._context = ContextReader(pack.context)
         lexicons = {name: lexicon.terms for name, lexicon in pack.lexicons.items()}
-        self._covering: dict[str, list[Any]] = {}
-        self._sentence: dict[str, list[Any]] = {}
+        self._covering: dict[str, list[Pattern]] = {}
+        self._sentence: dict[str, list[Pattern]] = {}
         for rule in pack.rules:
             for table, sources in (
                 (self._covering, rule.unless.covering),
                 (self._sentence, rule.unless.sentence),
             ):
                 table[rule.id] = [
-                    compile_pattern(source, lexicons, str(rule.path)).compiled for source in sources
+                    compile_pattern(one.source, lexicons, one.place) for one in sources
                 ]
+
+    @property
+    def patterns(self) -> Iterator[Pattern]:
+        """Every expression that can acquit; `rules lint` tries their speed."""
+        for table in (self._covering, self._sentence):
+            for patterns in table.values():
+                yield from patterns
 
     def rule_on(self, match: Match, text: Normalised, product: ProductView, channel: str) -> Ruling:
         """Decide one match. The recogniser's confidence is the session's to weigh in."""
@@ -145,14 +155,16 @@ class Judge:
             if self._context.asked(place):
                 return "问句"
             considered.append("问句")
-        for pattern in self._covering[match.rule.id]:
-            for hit in pattern.finditer(place.sentence, timeout=TIMEOUT_S):
-                if place.begin + hit.start() < match.end and match.begin < place.begin + hit.end():
-                    return f"属于例外用法“{hit.group()}”"
-        for pattern in self._sentence[match.rule.id]:
-            hit = pattern.search(place.sentence, timeout=TIMEOUT_S)
-            if hit:
-                return f"同句有“{hit.group()}”"
+        try:
+            for pattern in self._covering[match.rule.id]:
+                for begin, end in pattern.find(place.sentence):
+                    if place.begin + begin < match.end and match.begin < place.begin + end:
+                        return f"属于例外用法“{place.sentence[begin:end]}”"
+            for pattern in self._sentence[match.rule.id]:
+                for begin, end in pattern.find(place.sentence):
+                    return f"同句有“{place.sentence[begin:end]}”"
+        except PatternTimeout:
+            log.warning("regex_timeout", rule=match.rule.id, chars=len(place.sentence))
         if unless.covering or unless.sentence or unless.allow:
             considered.append("例外用法")
         return None

@@ -69,7 +69,7 @@ class PatternMatcher:
                             self._uses[term].append((_NEAR, len(self._nears), part))
                     self._nears.append((number, entry))
                 elif isinstance(entry, RegexMatch):
-                    pattern = compile_pattern(entry.source, lexicon_terms, str(rule.path))
+                    pattern = compile_pattern(entry.source, lexicon_terms, entry.place)
                     for gate in pattern.gates[0] if pattern.gates else ():
                         self._uses[gate].append((_GATE, len(self._patterns), 0))
                     for gates in pattern.gates[1:]:

@@ -12,6 +12,7 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from re import _constants as sre  # type: ignore[attr-defined]
 from re import _parser as sre_parser  # type: ignore[attr-defined]
 from typing import Any
@@ -34,12 +35,23 @@ class PatternTimeout(Exception):
 
 @dataclass(frozen=True)
 class Pattern:
-    """A compiled expression of a rule. Without `gates` it runs on every text."""
+    """An expression of a rule. Without `gates` it runs on every text.
+
+    It is compiled when it is first run: a script of one line meets few of the hundreds.
+    """
 
     source: str
     place: str
-    compiled: Any
+    filled: str
+    lexicons: Mapping[str, tuple[str, ...]]
     gates: tuple[frozenset[str], ...]
+
+    @cached_property
+    def compiled(self) -> Any:
+        try:
+            return regex.compile(self.filled, flags=regex.V1, **self.lexicons)
+        except (regex.error, OverflowError, RecursionError) as error:
+            raise ModeratorError(RULE_REGEX, place=self.place, reason=error) from None
 
     def find(self, text: str) -> Iterator[tuple[int, int]]:
         """Spans of the non-empty matches. Raises PatternTimeout past `TIMEOUT_S`."""
@@ -64,7 +76,7 @@ class Pattern:
 
 
 def compile_pattern(source: str, lexicons: Mapping[str, tuple[str, ...]], place: str) -> Pattern:
-    """Compile one expression. Raises LM-205 (bad regex) or LM-211 (unknown lexicon)."""
+    """Fill in and check one expression. Raises LM-205 (bad regex) or LM-211 (unknown lexicon)."""
     named: dict[str, tuple[str, ...]] = {}
     stand_ins: dict[str, str] = {}
 
@@ -93,14 +105,14 @@ def compile_pattern(source: str, lexicons: Mapping[str, tuple[str, ...]], place:
             return _NUMBER_STAND_IN
         return stand_ins.setdefault(name, chr(0xE000 + len(stand_ins)))
 
+    filled = _MACRO.sub(fill, source)
     try:
-        compiled = regex.compile(_MACRO.sub(fill, source), flags=regex.V1, **named)
         shape = sre_parser.parse(_MACRO.sub(stand_in, source))
-    except (regex.error, re.error, OverflowError, RecursionError) as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise ModeratorError(RULE_REGEX, place=place, reason=error) from None
     lexicon_of = {char: named[name] for name, char in stand_ins.items()}
     gates = sorted((_expand(one, lexicon_of) for one in _all_gates(shape)), key=_cost)
-    return Pattern(source, place, compiled, tuple(gates[:MOST_GATES]))
+    return Pattern(source, place, filled, named, tuple(gates[:MOST_GATES]))
 
 
 MOST_GATES = 3

@@ -68,9 +68,10 @@ class TermsMatch:
 
 @dataclass(frozen=True, slots=True)
 class RegexMatch:
-    """`source` is the pattern as written, with its macros."""
+    """`source` is the pattern as written, with its macros; `place` is its file and line."""
 
     source: str
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +111,8 @@ class Unless:
     quotation: bool = True
     question: bool = False
     allow: tuple[str, ...] = ()
-    covering: tuple[str, ...] = ()
-    sentence: tuple[str, ...] = ()
+    covering: tuple[RegexMatch, ...] = ()
+    sentence: tuple[RegexMatch, ...] = ()
     passport: tuple[PassportCondition, ...] = ()
 
 
@@ -293,8 +294,8 @@ def load_rule(path: Path, law: LawBook, lexicons: dict[str, Lexicon]) -> Rule:
             quotation=unless.get("quotation", True),
             question=unless.get("question", False),
             allow=tuple(map(str, unless.get("allow", ()))),
-            covering=tuple(unless.get("covering", ())),
-            sentence=tuple(unless.get("sentence", ())),
+            covering=_expressions(unless, "covering", placed),
+            sentence=_expressions(unless, "sentence", placed),
             passport=tuple(_condition(entry) for entry in unless.get("passport", ())),
         ),
         needs=tuple(body.get("needs", ())),
@@ -365,7 +366,7 @@ def _match(
             ai_host=bool(when.get("ai_host", False)),
         )
     if "regex" in entry:
-        return RegexMatch(entry["regex"])
+        return RegexMatch(entry["regex"], placed.place([*keys, "regex"]))
     if "near" in entry:
         parts = tuple(
             _terms(part, placed, [*keys, "near", index], lexicons)
@@ -376,6 +377,13 @@ def _match(
     if "lexicon" in entry and "phonetic" not in entry:
         phonetic = False  # the lexicon itself says which of its terms are found by sound
     return TermsMatch(_terms(entry, placed, keys, lexicons), phonetic)
+
+
+def _expressions(unless: dict[str, Any], key: str, placed: PlacedYaml) -> tuple[RegexMatch, ...]:
+    return tuple(
+        RegexMatch(source, placed.place(["unless", key, index]))
+        for index, source in enumerate(unless.get(key, ()))
+    )
 
 
 def _terms(

@@ -3,19 +3,23 @@
     python -m benchmarks.accuracy                     # samples, clean speech, ../shared when there
     python -m benchmarks.accuracy --cases my.jsonl    # {"text", "verdict", "category", "product"?}
     python -m benchmarks.accuracy --skip-rooms        # text only: seconds instead of minutes
+    python -m benchmarks.accuracy --no-classifier     # patterns alone
 
-Three questions, three parts:
+Four questions, four parts:
 
 - *rooms*: each sample room through the whole pipeline against its truth file. A planted violation
   is found as `samples/truth.py` says: channel, time (2 s of slack), and the category or the words.
   A record of disposition `violation` that meets no planted line is a false accusation.
 - *cases*: labelled sentences. `any-flag` counts every disposition, `strict` only `violation`.
+- *corpus*: the held-out families of `models/claim_classifier/data`, written by people who had not
+  seen the rules; neither rules nor classifier were tuned on them. Much of it is deliberately evasive.
 - *clean speech*: harmless talk; flags an hour at 240 characters a minute, a fluent host's pace.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -36,6 +40,7 @@ from samples.truth import compare
 
 REPOSITORY = Path(__file__).parents[1]
 ROOMS = REPOSITORY / "samples" / "rooms"
+CORPUS = REPOSITORY / "models" / "claim_classifier" / "data"
 SHARED_CASES = REPOSITORY.parent / "shared" / "dev-cases.jsonl"
 CHARS_PER_HOUR = 240 * 60
 
@@ -80,6 +85,9 @@ def main() -> None:
     cases = chosen.cases or (SHARED_CASES if SHARED_CASES.is_file() else None)
     if cases is not None:
         payload["cases"] = {"file": cases.name, **score_cases(engine, cases, console, chosen.show)}
+    payload["corpus"] = {
+        path.stem: score_corpus(engine, path, console) for path in sorted(CORPUS.glob("*.jsonl"))
+    }
     payload["clean_speech"] = score_clean(engine, console, chosen.show)
     if not chosen.skip_rooms:
         payload["rooms"] = score_rooms(console, chosen.show)
@@ -111,6 +119,32 @@ def score_cases(engine: ClaimEngine, path: Path, console: Console, show: bool) -
             console.print("MISS" if unlawful else "FLAG", case["text"], flags, markup=False)
     _print(console, f"cases: {path.name}", groups)
     return {name: score.row() for name, score in groups.items()}
+
+
+def score_corpus(engine: ClaimEngine, path: Path, console: Console) -> dict[str, Any]:
+    """Held-out families only; the product's category is given as a passport would."""
+    groups: dict[str, Score] = defaultdict(Score)
+    for line in path.read_text(encoding="utf-8").splitlines():
+        case = json.loads(line)
+        if not held_out(case["family"]):
+            continue
+        flags = flag(engine, case["text"], category=case["product"])
+        for name in ("all", *case["labels"]):
+            score = groups[name]
+            if case["labels"]:
+                score.found += bool(flags)
+                score.missed += not flags
+            else:
+                score.lawful += 1
+                score.false_any += bool(flags)
+                score.false_firm += "violation" in flags.values()
+    _print(console, f"held-out corpus: {path.name}", groups)
+    return {name: score.row() for name, score in groups.items()}
+
+
+def held_out(family: str) -> bool:
+    """The split by family: six sixteenths are never trained or tuned on."""
+    return hashlib.md5(family.encode(), usedforsecurity=False).hexdigest()[0] in "abcdef"
 
 
 def flag(

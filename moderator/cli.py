@@ -459,5 +459,42 @@ PIPED_WIDTH = 1000
 """Columns where stdout is no terminal: a table cut to 80 loses the ids that grep looks for."""
 
 
+@rules_app.command("diff")
+def rules_diff(
+    old: Annotated[Path, typer.Argument(help="Folder of the rules as they were.")],
+    new: Annotated[Path, typer.Argument(help="Folder of the rules as they are now.")],
+    on: Annotated[Path, typer.Option("--on", help="Sentences: a .jsonl batch.")],
+    jurisdiction: JurisdictionOption = "cn",
+) -> None:
+    """Show which verdicts a change of rules flips; exit 1 if any."""
+    from moderator.claims.diff import flips
+    from moderator.claims.passports import passport_from
+    from moderator.claims.rules import load_rules
+    from moderator.script import read_batch
+
+    sentences = (
+        (
+            item.id,
+            item.text,
+            passport_from(item.product, f"{on}:{item.line}") if item.product else None,
+        )
+        for item in read_batch(on)
+    )
+    table = Table("id", "text", "before", "after")
+    count = 0
+    for flip in flips(load_rules(old, jurisdiction), load_rules(new, jurisdiction), sentences):
+        count += 1
+        before, after = (
+            "\n".join(f"{rule} {verdict}" for rule, verdict in sorted(side.items())) or "–"
+            for side in (flip.before, flip.after)
+        )
+        table.add_row(flip.id, flip.text, before, after)
+    if count:
+        _out().print(table)
+    err.print(f"{count} verdicts flipped")
+    if count:
+        raise typer.Exit(1)
+
+
 def _out() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)

@@ -33,10 +33,12 @@ class Result:
 
 def environment(**changes: str) -> dict[str, str]:
     """This process's environment without its moderator settings, speaking English."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("MODERATOR_")}
-    cache = {k: v for k, v in os.environ.items() if k == "MODERATOR_CACHE"}
-    paths = {"PYTHONPATH": str(REPOSITORY), "MODERATOR_LANG": "en"}
-    return kept | cache | paths | changes
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("MODERATOR_") or name == "MODERATOR_CACHE"
+    }
+    return kept | {"PYTHONPATH": str(REPOSITORY), "MODERATOR_LANG": "en"} | changes
 
 
 def moderator(

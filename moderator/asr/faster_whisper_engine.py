@@ -31,7 +31,8 @@ class FasterWhisperOptions:
 
     `model` is `base` (embedded), a folder in CTranslate2's format, or a size that faster-whisper
     fetches from the hub. `tail_s` of silence follows the longest utterance of a batch: with less
-    than about 2 s the decoder falls apart, and 30 s would cost several times as much.
+    than about 2 s the decoder falls apart, and 30 s would cost several times as much. In less
+    than `min_context_s` altogether it tends to say a short phrase twice.
     `prompt` steers style only; naming terms in it makes the model invent them.
     `threads` 0 leaves the number to CTranslate2.
     """
@@ -42,14 +43,15 @@ class FasterWhisperOptions:
     beam_size: int = 5
     batch_size: int = 8
     tail_s: float = 3.0
+    min_context_s: float = 8.0
     prompt: str = ""
     threads: int = 0
 
     def __post_init__(self) -> None:
         if self.beam_size < 1 or self.batch_size < 1:
             raise ValueError("beam_size and batch_size must be at least 1")
-        if not 0 < self.tail_s <= _CONTEXT_S:
-            raise ValueError("tail_s must lie between 0 and 30")
+        if not 0 < self.tail_s <= _CONTEXT_S or not 0 <= self.min_context_s <= _CONTEXT_S:
+            raise ValueError("tail_s and min_context_s must lie between 0 and 30")
 
 
 class FasterWhisperEngine:
@@ -114,7 +116,8 @@ class FasterWhisperEngine:
         longest_s = max(segment.duration_s for segment in segments)
         if longest_s > MAX_SEGMENT_S:
             raise ValueError(f"a segment of {longest_s:.1f} s exceeds {MAX_SEGMENT_S} s")
-        context_s = min(longest_s + (tail_s or self.options.tail_s), _CONTEXT_S)
+        wanted_s = longest_s + (tail_s or self.options.tail_s)
+        context_s = min(max(wanted_s, self.options.min_context_s), _CONTEXT_S)
         features = np.stack([self._log_mel(segment.samples, context_s) for segment in segments])
         encoded = self._model.encode(self._storage.from_array(features), to_cpu=False)
         return EncodedBatch(self, tuple(segments), encoded)

@@ -47,7 +47,8 @@ class GuardLimits:
     """Where trust ends.
 
     Probabilities in 0–1, log-probabilities in nats a token, rates in characters a second.
-    `no_speech` needs both of its limits to be passed, since a confident text outweighs it;
+    `no_speech` and `not_chinese` need both of their limits to be passed: a confident text
+    outweighs the first, and the language of a second of speech is often guessed wrong.
     `too_fast` leaves texts under `min_rate_chars` alone. `repeats` gives how often a group of
     1, 2–4, or more characters may follow itself: hosts do chant 买它买它买它.
     """
@@ -55,6 +56,7 @@ class GuardLimits:
     no_speech_prob: float = 0.6
     no_speech_logprob: float = -0.7
     chinese_prob: float = 0.25
+    chinese_logprob: float = -0.65
     mean_logprob: float = -1.3
     chars_per_second: float = 13.0
     min_rate_chars: int = 8
@@ -102,7 +104,8 @@ def distrust_of(
         return "repetition"
     if _is_phantom(text, transcript, limits):
         return "phantom"
-    if transcript.chinese_prob < limits.chinese_prob:
+    foreign = transcript.chinese_prob < limits.chinese_prob
+    if foreign and transcript.mean_logprob < limits.chinese_logprob:
         return "not_chinese"
     if transcript.mean_logprob < limits.mean_logprob:
         return "low_probability"

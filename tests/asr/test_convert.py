@@ -65,9 +65,9 @@ def tiny_whisper() -> dict[str, NDArray[np.generic]]:
         made[f"{layer}/self_attention/linear_0/bias"] = fused
         made[f"{layer}/self_attention/linear_1/weight"] = random(STATE, STATE)
         made[f"{layer}/self_attention/linear_1/bias"] = random(STATE)
-        made[f"{layer}/ffn/linear_0/weight"] = random(8, STATE)
-        made[f"{layer}/ffn/linear_0/bias"] = random(8)
-        made[f"{layer}/ffn/linear_1/weight"] = random(STATE, 8)
+        made[f"{layer}/ffn/linear_0/weight"] = random(4 * STATE, STATE)
+        made[f"{layer}/ffn/linear_0/bias"] = random(4 * STATE)
+        made[f"{layer}/ffn/linear_1/weight"] = random(STATE, 4 * STATE)
         made[f"{layer}/ffn/linear_1/bias"] = random(STATE)
     cross = "decoder/layer_0/attention"
     norms.append(cross)

@@ -41,6 +41,7 @@ def segment(duration_s: float = 5.0) -> SpeechSegment:
         heard("喜欢的点点关注"),
         heard("这个视频里的字幕是我们自己做的和别人没有关系"),
         heard("OK OK this is buy one get one free 买一送一", duration_s=4.0),
+        heard("快去找妈妈给你买", logprob=-0.57, no_speech=0.1, chinese=0.12),
         heard("好"),
     ],
     ids=lambda transcript: transcript.text,

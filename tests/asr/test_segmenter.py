@@ -58,11 +58,18 @@ def test_segmenter_gives_exactly_the_samples_of_its_times() -> None:
 
 
 def test_segmenter_bridges_short_pauses_and_splits_at_long_ones() -> None:
-    short = cut(tone(1), silence(0.25), tone(1), silence(1))
-    long = cut(tone(1), silence(0.7), tone(1), silence(1))
+    short = cut(tone(7), silence(0.25), tone(1), silence(1))
+    long = cut(tone(7), silence(0.6), tone(1), silence(1))
     assert len(short) == 1
     assert len(long) == 2
     assert long[0].end <= long[1].start
+
+
+def test_segmenter_waits_longer_while_it_has_heard_little() -> None:
+    pause = silence(0.6)
+    assert len(cut(tone(1), pause, tone(1), silence(1))) == 1
+    assert len(cut(tone(1), pause, tone(1), silence(1), patience_s=0.4)) == 2
+    assert len(cut(tone(1), silence(1.1), tone(1), silence(1))) == 2
 
 
 def test_segmenter_drops_a_click() -> None:

@@ -7,6 +7,11 @@ from moderator.records import Observation, ScriptLine
 from moderator.stages import QUEUE_ITEMS, StageThread, check_wiring
 
 
+def feed(thread: StageThread, items: int) -> None:
+    for _ in range(items):
+        thread.put(1)
+
+
 class Echo:
     name: ClassVar[str] = "echo"
     requires: ClassVar[frozenset[str]] = frozenset({"audio"})
@@ -27,7 +32,7 @@ class Echo:
 
 def test_stages_wiring_names_what_is_missing() -> None:
     check_wiring(frozenset({"audio"}), [Echo()])
-    with pytest.raises(ModeratorError, match="LM-702 .*echo.*audio"):
+    with pytest.raises(ModeratorError, match=r"LM-702 .*echo.*audio"):
         check_wiring(frozenset({"frames"}), [Echo()])
 
 
@@ -44,8 +49,7 @@ def test_stages_thread_keeps_order_and_loses_nothing() -> None:
 def test_stages_thread_hands_the_error_to_its_feeder() -> None:
     thread = StageThread(Echo(break_at=2))
     with pytest.raises(ValueError, match="broken stage"):
-        for _ in range(QUEUE_ITEMS * 4):
-            thread.put(1)
+        feed(thread, QUEUE_ITEMS * 4)
     thread.stop()
 
 

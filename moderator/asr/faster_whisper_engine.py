@@ -94,6 +94,7 @@ class FasterWhisperEngine:
             raise ModeratorError(MODEL_LOAD, name=self.options.model, reason=error) from error
         self._features = FeatureExtractor(feature_size=self._model.n_mels)
         self._storage: Any = ctranslate2.StorageView
+        self._cpu: Any = ctranslate2.Device.cpu
         self._align_start = self._prompt[-4:-1]
 
     def transcribe(self, segments: Sequence[SpeechSegment]) -> list[Transcript]:
@@ -248,7 +249,7 @@ class EncodedBatch:
     def _rows(self, indices: list[int]) -> Any:
         whole = self._encoded
         if whole.device != "cpu":
-            whole = whole.to_device(self._engine._storage.Device.cpu)
+            whole = whole.to_device(self._engine._cpu)
         array = np.asarray(whole)[indices]
         return self._engine._storage.from_array(np.ascontiguousarray(array))
 

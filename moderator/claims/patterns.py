@@ -115,6 +115,35 @@ def compile_pattern(source: str, lexicons: Mapping[str, tuple[str, ...]], place:
     return Pattern(source, place, filled, named, tuple(gates[:MOST_GATES]))
 
 
+def alternatives(source: str) -> list[str]:
+    """The alternatives of an expression at its outermost level: `a(?:b|c)|d` → `a(?:b|c)`, `d`.
+
+    Each alone has far more telling gates than all of them together.
+    """
+    parts = [""]
+    depth = 0
+    in_class = False
+    at = 0
+    while at < len(source):
+        char = source[at]
+        if char == "\\":
+            parts[-1] += source[at : at + 2]
+            at += 2
+            continue
+        if char == "[":
+            in_class = True
+        elif char == "]":
+            in_class = False
+        elif not in_class and char in "()":
+            depth += 1 if char == "(" else -1
+        if char == "|" and depth == 0 and not in_class:
+            parts.append("")
+        else:
+            parts[-1] += char
+        at += 1
+    return parts
+
+
 MOST_GATES = 3
 """Gates kept for each expression: the most telling ones."""
 

@@ -59,7 +59,6 @@ def test_engine_acquits_negation_and_warning(load: Load, text: str) -> None:
     "text",
     [
         "不是我吹这就是最好的",
-        "能不能给我最好的",
         "没有比这个更好的了这就是最好的",
         "不仅便宜还是最好的",
     ],

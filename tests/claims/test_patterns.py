@@ -1,6 +1,6 @@
 import pytest
 
-from moderator.claims.patterns import PatternTimeout, compile_pattern
+from moderator.claims.patterns import PatternTimeout, alternatives, compile_pattern
 from moderator.errors import ModeratorError
 
 LEXICONS = {"disease": ("糖尿病", "高血压"), "cure": ("治好", "根治")}
@@ -60,3 +60,17 @@ def test_patterns_bound_a_catastrophic_regex_in_time() -> None:
         list(pattern.find("a" * 60 + "好x"))
     with pytest.raises(ModeratorError, match="LM-210"):
         compile_pattern("(?:(?:最|最最)+)+$x", {}, "a.yaml:7").check_speed()
+
+
+@pytest.mark.parametrize(
+    ("source", "parts"),
+    [
+        ("a|b", ["a", "b"]),
+        ("a(?:b|c)|d", ["a(?:b|c)", "d"]),
+        (r"[|)]x|\\|y", ["[|)]x", r"\\", "y"]),
+        (r"a\|b", [r"a\|b"]),
+        ("(?:a|b)c", ["(?:a|b)c"]),
+    ],
+)
+def test_patterns_split_only_the_outermost_alternatives(source: str, parts: list[str]) -> None:
+    assert alternatives(source) == parts

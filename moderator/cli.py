@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from io import TextIOWrapper
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
@@ -83,15 +85,35 @@ class Lang(StrEnum):
 
 def main() -> None:
     """Entry point: ModeratorError becomes one message on stderr and exit 2."""
+    _remember_interrupts()
     try:
         app()
-    except ModeratorError as error:
-        err.print(error.text(), style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(2)
     except BrokenPipeError:
         # The reader of stdout left; without this Python complains once more while it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except Exception as error:
+        if _interrupts:
+            err.print(ModeratorError(INTERRUPTED).text(), markup=False, highlight=False)
+            sys.exit(INTERRUPTED_EXIT)
+        if not isinstance(error, ModeratorError):
+            raise
+        err.print(error.text(), style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+
+
+_interrupts: list[int] = []
+
+
+def _remember_interrupts() -> None:
+    """What SIGINT breaks off inside the import of a package comes out as an ImportError."""
+
+    def note(number: int, frame: FrameType | None) -> None:
+        _interrupts.append(number)
+        signal.default_int_handler(number, frame)
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, note)
 
 
 @app.callback(invoke_without_command=True)
@@ -157,8 +179,6 @@ def check_command(
     )
     known = load_passports(passports) if passports else []
     the_room = load_room(room) if room else None
-    if the_room is not None and the_room.products:
-        known = [p for p in known if p.id in the_room.products] or known
     call = _CheckCall(load_rules(rules, jurisdiction), the_room, known, min_confidence, settings)
     targets = _targets(inputs, out)
     _refuse_unfit(inputs, output, targets)
@@ -167,6 +187,9 @@ def check_command(
     def results() -> Iterator[Report]:
         for name, target in zip(inputs, targets, strict=True):
             for report in call.reports(name, target, show_progress=not quiet):
+                if output in _WITHOUT_NOTES:
+                    for note in report.notes:
+                        err.print(note, markup=False, highlight=False, soft_wrap=True)
                 # Only what the exit code needs is kept: a batch may have millions of lines.
                 found.append(report if output is not Format.JSONL else _verdict_only(report))
                 yield report
@@ -197,6 +220,7 @@ class _CheckCall:
 
         common: dict[str, Any] = {
             "rules": self.pack,
+            "room": self.room,
             "passports": self.passports,
             "min_confidence": self.min_confidence,
             "settings": self.settings,
@@ -205,7 +229,10 @@ class _CheckCall:
             yield from check_batch(name, **common)
             return
         with _progress(name, show_progress) as progress:
-            yield check(name, room=self.room, out=out, progress=progress, **common)
+            yield check(name, out=out, progress=progress, **common)
+
+
+_WITHOUT_NOTES = frozenset({Format.JSONL, Format.CSV, Format.SRT, Format.SARIF})
 
 
 def _verdict_only(report: Report) -> Report:

@@ -29,6 +29,9 @@ class Settings(BaseSettings):
     )
     max_segment_s: float = Field(12.0, ge=4, le=27, description="Longest segment, seconds.")
     ocr_engine: str = Field("rapidocr", description="Screen reader, by registry name.")
+    classifier: bool = Field(
+        True, description="Also look for claims by meaning, where the classifier is installed."
+    )
     frame_every_s: float = Field(1.0, gt=0, le=60, description="Seconds between sampled frames.")
     max_frame_pixels: int = Field(9_200_000, gt=0, description="Largest frame accepted.")
     stall_timeout_s: float = Field(60.0, gt=0, description="Give up when ffmpeg is silent so long.")
@@ -54,7 +57,7 @@ def load_settings(path: Path | None = None, **flags: Any) -> Settings:
             raise ModeratorError(CONFIG_INVALID, place=path, reason=reason) from None
         if not isinstance(loaded, dict | None):
             raise ModeratorError(CONFIG_INVALID, place=path, reason="not a mapping of settings")
-        values.update(loaded or {})
+        values.update({str(name): value for name, value in (loaded or {}).items()})
     try:
         from_environment = Settings().model_dump(exclude_unset=True)
         values.update(from_environment)

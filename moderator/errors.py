@@ -224,6 +224,13 @@ RULE_UNKNOWN = ErrorSpec(
     "see `moderator rules list`{hint}",
     "请看 `moderator rules list`{hint}",
 )
+RULE_LABEL = ErrorSpec(
+    "LM-213",
+    "{place}: the classifier has no label '{name}'",
+    "{place}：分类器没有标签 '{name}'",
+    "it has: {known}",
+    "可用的标签：{known}",
+)
 
 # --- LM-3xx passports, rooms, settings ----------------------------------------------
 

@@ -31,6 +31,8 @@ from moderator.errors import (
 
 _BLOCK_BYTES = 1 << 20
 _STALE_TEMPORARY_S = 3600.0
+_OWN_PACKAGE = "live-stream-moderator"
+"""Parts of this package lie beside the manifest, in a checkout as in an installation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,13 @@ def _fingerprint(model: Model) -> str:
 
 
 def _find_part(model: Model, part: Part) -> Path:
+    if part.package == _OWN_PACKAGE:
+        path = manifest_path().parent / part.path
+        if path.is_file():
+            return path
+        raise ModeratorError(
+            WEIGHTS_MISSING, name=model.name, where=str(path), install=model.install
+        )
     try:
         path = Path(str(distribution(part.package).locate_file(part.path)))
     except PackageNotFoundError:

@@ -9,17 +9,18 @@ A script enters at "observations"; everything after is the same code.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, ClassVar
 
+from moderator.claims.classifier import semantic_matchers
 from moderator.claims.engine import ClaimEngine, ClaimSession
 from moderator.claims.passports import Passport, load_passports, passport_from
 from moderator.claims.rules import RulePack, load_rules
 from moderator.config import Settings, load_settings
 from moderator.episodes import Provenance, new_session, to_violations
-from moderator.errors import ENGINE_MISSING, ModeratorError
+from moderator.errors import CONFIG_INVALID, ENGINE_MISSING, ModeratorError, in_ui_language
 from moderator.outputs.report import Report, article_key
 from moderator.records import Code, Observation, Room, ScreenText, Utterance, Violation
 from moderator.script import (
@@ -34,6 +35,7 @@ from moderator.stages import StageThread, check_wiring
 
 if TYPE_CHECKING:
     from moderator.asr.engine import AsrEngine, SpeechSegment
+    from moderator.asr.second_listen import Heard, Likenesses
     from moderator.media.source import AudioBlock, MediaInfo, VideoFrame
     from moderator.vision.reader import ScreenReader
 
@@ -64,18 +66,18 @@ def check(
         script = read_script(source, limit_mib=settings.script_limit_mib)
         report = _check_lines(
             script,
-            _engine(rules, jurisdiction),
+            _engine(rules, jurisdiction, settings),
             room,
-            _passports(passports),
+            _passports(passports, room),
             min_confidence,
             settings,
         )
     else:
         report = _check_media(
             source,
-            _engine(rules, jurisdiction),
+            _engine(rules, jurisdiction, settings),
             room or Room(),
-            _passports(passports),
+            _passports(passports, room),
             min_confidence,
             settings,
             progress,
@@ -105,7 +107,12 @@ def check_script(
         else script_from_text(text)
     )
     return _check_lines(
-        script, _engine(rules, jurisdiction), room, _passports(passports), min_confidence, settings
+        script,
+        _engine(rules, jurisdiction, settings),
+        room,
+        _passports(passports, room),
+        min_confidence,
+        settings,
     )
 
 
@@ -114,6 +121,7 @@ def check_batch(
     *,
     rules: Path | str | RulePack | None = None,
     jurisdiction: str = "cn",
+    room: Room | None = None,
     passports: Sequence[Passport] | Path | str = (),
     min_confidence: float = 0.0,
     settings: Settings | None = None,
@@ -123,12 +131,12 @@ def check_batch(
     A line's own `product` passport goes before `passports`.
     """
     settings = settings or load_settings()
-    engine = _engine(rules, jurisdiction)
-    shared = _passports(passports)
+    engine = _engine(rules, jurisdiction, settings)
+    shared = _passports(passports, room)
     for item in read_batch(source, limit_mib=settings.script_limit_mib):
         own = [passport_from(item.product, f"{source}:{item.line}")] if item.product else shared
         script = script_from_text(item.text, source=item.id)
-        yield _check_lines(script, engine, None, own, min_confidence, settings)
+        yield _check_lines(script, engine, room, own, min_confidence, settings)
 
 
 def is_script(source: str | Path) -> bool:
@@ -150,12 +158,18 @@ class _Speech:
 
     settings: Settings
     engine: AsrEngine
+    likenesses: Likenesses | None = None
     utterances: list[Utterance] = field(default_factory=list)
     speech_s: float = 0.0
     _waiting: list[SpeechSegment] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        from moderator.asr.second_listen import Scores, SecondListen
         from moderator.asr.segmenter import SegmenterOptions, SpeechSegmenter
+
+        self._second: SecondListen | None = None
+        if self.likenesses is not None and isinstance(self.engine, Scores):
+            self._second = SecondListen(self.engine, self.likenesses, self.settings.asr_batch)
 
         # Whisper reads a whole breath far better than the phrases between its commas.
         self._segmenter = SpeechSegmenter(
@@ -185,9 +199,17 @@ class _Speech:
         from moderator.asr.guards import guard
 
         segments, self._waiting = self._waiting, []
-        for segment, transcript in zip(segments, self.engine.transcribe(segments), strict=True):
-            if transcript.text:
-                self.utterances.append(guard(transcript, segment, self.engine.name))
+        for segment, heard in zip(segments, self._listen(segments), strict=True):
+            if heard.transcript.text:
+                utterance = guard(heard.transcript, segment, self.engine.name)
+                self.utterances.append(replace(utterance, relistened=heard.relistened))
+
+    def _listen(self, segments: Sequence[SpeechSegment]) -> list[Heard]:
+        from moderator.asr.second_listen import Heard
+
+        if self._second is not None:
+            return self._second.transcribe(segments)
+        return [Heard(transcript) for transcript in self.engine.transcribe(segments)]
 
 
 @dataclass
@@ -238,8 +260,8 @@ def _check_media(
     progress: Progress | None,
 ) -> Report:
     began = perf_counter()
-    observed = _observe(source, settings, progress)
-    engines = {"rules": engine.pack.version, **observed.engines}
+    observed = _observe(source, settings, progress, engine.likenesses)
+    engines = {**engine.versions, **observed.engines}
     provenance = Provenance(room, new_session(), _shown(source), engines, settings.lang)
     began_claims = perf_counter()
     violations = judge(
@@ -269,7 +291,12 @@ def _check_media(
     )
 
 
-def _observe(source: str | Path, settings: Settings, progress: Progress | None) -> _Observed:
+def _observe(
+    source: str | Path,
+    settings: Settings,
+    progress: Progress | None,
+    likenesses: Likenesses | None = None,
+) -> _Observed:
     """Listen and look: the stages run side by side while ffmpeg decodes."""
     from moderator.media.source import AudioBlock, MediaSource
 
@@ -283,9 +310,15 @@ def _observe(source: str | Path, settings: Settings, progress: Progress | None) 
         stall_timeout_s=settings.stall_timeout_s,
         allow_private=settings.allow_private,
     ) as media:
-        speech = _speech_stage(settings) if media.info.has_audio and settings.audio else None
+        speech = None
+        if media.info.has_audio and settings.audio:
+            speech = _speech_stage(settings, likenesses)
         screen = _screen_stage(settings) if media.info.has_video and settings.video else None
         stages = [stage for stage in (speech, screen) if stage is not None]
+        if not stages:
+            raise ModeratorError(
+                CONFIG_INVALID, place="settings: audio, video", reason=_none_left()
+            )
         _check_tracks(media.info, stages)
         timings = {"load_s": perf_counter() - began}
         threads = {stage.name: StageThread(stage) for stage in stages}
@@ -310,11 +343,11 @@ def _observe(source: str | Path, settings: Settings, progress: Progress | None) 
             engines=_engine_names(speech, screen),
             counts=_counts(speech, screen),
             timings=timings,
-            notes=tuple(warning.text() for warning in media.warnings),
+            notes=(*_unchecked(media.info), *(warning.text() for warning in media.warnings)),
         )
 
 
-def _speech_stage(settings: Settings) -> _Speech:
+def _speech_stage(settings: Settings, likenesses: Likenesses | None) -> _Speech:
     from moderator.asr import ENGINES
 
     engine = ENGINES.create(
@@ -323,7 +356,7 @@ def _speech_stage(settings: Settings) -> _Speech:
         beam_size=settings.asr_beam,
         batch_size=settings.asr_batch,
     )
-    return _Speech(settings, engine)
+    return _Speech(settings, engine, likenesses)
 
 
 def _screen_stage(settings: Settings) -> _Screen:
@@ -364,6 +397,21 @@ def _counts(speech: _Speech | None, screen: _Screen | None) -> dict[str, int]:
     return counts
 
 
+def _none_left() -> str:
+    return in_ui_language(
+        "what is switched on is not in this recording, so nothing would be checked",
+        "打开的音轨或视频轨在这段录像中不存在，没有任何内容可检查",
+    )
+
+
+def _unchecked(info: MediaInfo) -> Iterator[str]:
+    """What a reader would otherwise take for checked and clean."""
+    if not info.has_audio:
+        yield in_ui_language("no audio track: no speech was checked", "没有音轨：未检查语音")
+    if not info.has_video:
+        yield in_ui_language("no video track: no screen was checked", "没有视频轨：未检查画面")
+
+
 def _check_tracks(info: MediaInfo, stages: Sequence[_Speech | _Screen]) -> None:
     tracks = {"audio"} if info.has_audio else set()
     if info.has_video:
@@ -401,7 +449,7 @@ def _check_lines(
     settings: Settings,
 ) -> Report:
     began = perf_counter()
-    engines = {"rules": engine.pack.version}
+    engines = engine.versions
     provenance = Provenance(room or Room(), new_session(), script.source, engines, settings.lang)
     session = ClaimSession(engine, provenance.room, passports)
     sightings = [sighting for line in script.lines for sighting in session.observe(line)]
@@ -426,24 +474,31 @@ def _check_lines(
 # --- small things -------------------------------------------------------------------
 
 
-def _engine(rules: Path | str | RulePack | None, jurisdiction: str) -> ClaimEngine:
+def _engine(
+    rules: Path | str | RulePack | None, jurisdiction: str, settings: Settings
+) -> ClaimEngine:
     if isinstance(rules, RulePack):
-        return ClaimEngine(rules)
-    key = (str(rules) if rules is not None else None, jurisdiction)
+        return _compiled(rules, settings)
     if rules is not None:
-        return ClaimEngine(load_rules(rules, jurisdiction))
+        return _compiled(load_rules(rules, jurisdiction), settings)
+    key = (jurisdiction, settings.classifier)
     if key not in _SHIPPED:
-        _SHIPPED[key] = ClaimEngine(load_rules(None, jurisdiction))
+        _SHIPPED[key] = _compiled(load_rules(None, jurisdiction), settings)
     return _SHIPPED[key]
 
 
-_SHIPPED: dict[tuple[str | None, str], ClaimEngine] = {}
+def _compiled(pack: RulePack, settings: Settings) -> ClaimEngine:
+    return ClaimEngine(pack, semantic_matchers(pack) if settings.classifier else ())
 
 
-def _passports(given: Sequence[Passport] | Path | str) -> list[Passport]:
-    if isinstance(given, str | Path):
-        return load_passports(Path(given))
-    return list(given)
+_SHIPPED: dict[tuple[str, bool], ClaimEngine] = {}
+
+
+def _passports(given: Sequence[Passport] | Path | str, room: Room | None) -> list[Passport]:
+    """Those on sale in `room` where it says which; a catalogue may hold far more."""
+    known = load_passports(Path(given)) if isinstance(given, str | Path) else list(given)
+    on_sale = room.products if room is not None else ()
+    return [passport for passport in known if passport.id in on_sale] or known
 
 
 def _shown(source: str | Path) -> str:

@@ -131,11 +131,29 @@ class TimedChar:
 
 
 @dataclass(frozen=True, slots=True)
+class Relistened:
+    """A second listen to a place of an utterance that sounds like a term of the rules.
+
+    `llr` is the natural-log likelihood of the sound with `term` in place of `text[begin:end]`,
+    minus that of the text as it was written; above 0 the term fits better. `doubt` is how unsure
+    the recogniser was of what it wrote there: minus the sum of the log-confidences of those
+    characters. Both in nats.
+    """
+
+    begin: int
+    end: int
+    term: str
+    llr: float
+    doubt: float
+
+
+@dataclass(frozen=True, slots=True)
 class Utterance:
     """Timed speech text. `"".join(c.text for c in chars) == text` holds.
 
     `distrust` names the guard that failed (`""` when none did); an utterance with a
-    `distrust` is shown in the transcript and never accuses anyone.
+    `distrust` is shown in the transcript and never accuses anyone. `relistened` are the places
+    that sound like a term of the rules, where the engine could listen again.
     """
 
     text: str
@@ -147,6 +165,7 @@ class Utterance:
     distrust: str = ""
     no_speech_prob: float = 0.0
     mean_logprob: float = 0.0
+    relistened: tuple[Relistened, ...] = ()
 
     channel: Channel = field(default="speech", init=False)
 
@@ -285,7 +304,11 @@ class LawRef:
 
 @dataclass(frozen=True, slots=True)
 class MatchInfo:
-    """How the rule matched. `acoustic_llr` is nats from the second listen, None if not run."""
+    """How the rule matched.
+
+    `acoustic_llr` is from the second listen: the natural-log likelihood of the sound with
+    the rule's words in the utterance, minus that with the words as recognised. None if not run.
+    """
 
     kind: MatchKind
     score: float

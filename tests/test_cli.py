@@ -630,6 +630,13 @@ def test_cli_batch_gives_the_id_as_source(check: Run, tmp_path: Path) -> None:
     assert result.code == 1
 
 
+def test_cli_batch_belongs_to_the_room(check: Run, tmp_path: Path) -> None:
+    batch = write_batch(tmp_path / "batch.jsonl", {"id": "a", "text": VIOLATION})
+    room = write_yaml(tmp_path / "room.yaml", {"id": "r-7"})
+    (record,) = records(check(batch, "--format", "jsonl", "--room", room))
+    assert record["room"] == "r-7"
+
+
 def test_cli_batch_line_brings_its_own_product(check: Run, tmp_path: Path) -> None:
     proven = {"category": "cosmetic", "proofs": [{"kind": "sales_report"}]}
     batch = write_batch(
@@ -771,6 +778,31 @@ def test_cli_interrupt_is_130_and_says_so(
     assert (result.code, result.out) == (130, "")
     assert result.err.startswith("LM-701 ")
     assert not (tmp_path / "out").exists()
+
+
+def test_cli_interrupt_that_a_library_turns_into_another_error_is_still_130(
+    tmp_path: Path,
+) -> None:
+    program = """
+import os, signal, sys
+from moderator import cli, pipeline
+from moderator.errors import ENGINE_MISSING, ModeratorError
+
+def importing(*_, **__):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except KeyboardInterrupt:
+        raise ModeratorError(ENGINE_MISSING, name="x", package="x", install="x") from None
+
+pipeline.check = importing
+sys.argv = ["moderator", "check", "a.mp4", "--format", "jsonl"]
+cli.main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment(), cwd=tmp_path, capture_output=True
+    )
+    assert done.returncode == 130, done.stderr.decode()
+    assert done.stderr.decode().startswith("LM-701 ")
 
 
 # --- the other commands -------------------------------------------------------------

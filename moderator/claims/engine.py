@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import ahocorasick
@@ -11,9 +11,10 @@ from moderator.claims.judge import Acquittal, Finding, Judge, Ruling
 from moderator.claims.matcher import ClaimMatcher, Match, PatternMatcher
 from moderator.claims.normalise import Normalised, Rewritten, normalise, without_pauses
 from moderator.claims.passports import Passport
+from moderator.claims.phonetics import SoundHit
 from moderator.claims.products import CategoryCues, ProductTracker, ProductView
 from moderator.claims.rules import AbsenceMatch, Rule, RulePack
-from moderator.records import Observation, Room, Utterance
+from moderator.records import Observation, Relistened, Room, Utterance
 
 JOIN_GAP_S = 2.0
 """Utterances closer than this are read together: a claim may run over both."""
@@ -62,15 +63,42 @@ class ClaimEngine:
         self.cues = CategoryCues(pack.product_cues)
         self._morphs = MorphTable(pack.morphs)
 
+    @property
+    def versions(self) -> dict[str, str]:
+        """What a record names as having decided: the rule pack, and the matchers beside it."""
+        named = {matcher.name: matcher.version for matcher in self._matchers if matcher.version}
+        return {"rules": self.pack.version, **named}
+
     def normalise(self, text: str) -> Normalised:
         return normalise(text, self._morphs.find)
 
-    def rulings(self, text: Normalised, product: ProductView, channel: str) -> list[Ruling]:
+    def likenesses(self, text: str) -> list[SoundHit]:
+        """Where `text`, as it was recognised, sounds like a term; for the second listen.
+
+        Offsets are those of `text`. What is alike only across a pause mark is there too.
+        """
+        plain = self.normalise(text)
+        found: dict[tuple[int, int, str], SoundHit] = {}
+        for reading in (plain, without_pauses(plain)):
+            for hit in self.patterns.likenesses(reading):
+                begin, end = reading.span(hit.begin, hit.end)
+                found.setdefault((begin, end, hit.term), SoundHit(begin, end, hit.term, hit.score))
+        return list(found.values())
+
+    def rulings(
+        self,
+        text: Normalised,
+        product: ProductView,
+        channel: str,
+        relistened: Sequence[Relistened] = (),
+    ) -> list[Ruling]:
         """Every match in `text` with what became of it, findings and acquittals alike.
 
         Speech is read a second time without its pause marks, which the recogniser guesses.
+        `relistened` is what the second listen said, by offsets in `text.original`.
         """
-        found = self._rule_on(text, product, channel)
+        again = {(one.begin, one.end, one.term): one for one in relistened}
+        found = self._rule_on(text, product, channel, again)
         if channel == "speech" and "，" in text.text:
             covered = {
                 (ruling.match.rule.id, at)
@@ -78,17 +106,41 @@ class ClaimEngine:
                 for at in range(*text.span(ruling.match.begin, ruling.match.end))
             }
             flowing = without_pauses(text)
-            for ruling in self._rule_on(flowing, product, channel):
+            for ruling in self._rule_on(flowing, product, channel, again):
                 begin, end = flowing.span(ruling.match.begin, ruling.match.end)
                 if all((ruling.match.rule.id, at) not in covered for at in range(begin, end)):
                     found.append(ruling)
         return found
 
-    def _rule_on(self, text: Normalised, product: ProductView, channel: str) -> list[Ruling]:
-        return [self._judge.rule_on(match, text, product, channel) for match in self.matches(text)]
+    def _rule_on(
+        self, text: Normalised, product: ProductView, channel: str, again: _ListenedAgain
+    ) -> list[Ruling]:
+        return [
+            self._judge.rule_on(_relistened(match, text, again), text, product, channel)
+            for match in self.matches(text)
+        ]
 
     def matches(self, text: Normalised, *, by_sound: bool = True) -> list[Match]:
         return [m for matcher in self._matchers for m in matcher.find(text, by_sound=by_sound)]
+
+
+_ListenedAgain = Mapping[tuple[int, int, str], Relistened]
+"""What the second listen said, by begin and end in the original, and the term."""
+
+
+def _relistened(match: Match, text: Normalised, again: _ListenedAgain) -> Match:
+    """The match with what the second listen said of it: of several likenesses, the least fitting.
+
+    Where one of them was not listened to again, nothing.
+    """
+    if not match.likenesses:
+        return match
+    found = [again.get((*text.span(hit.begin, hit.end), hit.term)) for hit in match.likenesses]
+    known = [one for one in found if one is not None]
+    if len(known) < len(found):
+        return match
+    least = min(known, key=lambda one: one.llr)
+    return replace(match, acoustic_llr=least.llr, doubt=least.doubt)
 
 
 class ClaimSession:
@@ -102,6 +154,7 @@ class ClaimSession:
         self._passports = list(passports)
         self._products = ProductTracker(self._passports, engine.cues)
         self._before = ""
+        self._again: list[Relistened] = []  # offsets count back from the end of what was before
         self._spoken_until = float("-inf")
         self._seen_chars = 0
         self._heard: dict[str, list[str]] = {}
@@ -125,9 +178,12 @@ class ClaimSession:
             self._on_sale.add(product.passport.id)
         self._seen_chars += len(observation.text)
         self._heard.setdefault(observation.channel, []).append(text.text)
+        rulings = self._engine.rulings(
+            text, product, observation.channel, self._relistened(observation, len(lead))
+        )
         findings = [
             ruling
-            for ruling in self._engine.rulings(text, product, observation.channel)
+            for ruling in _patterns_first(rulings, text)
             if isinstance(ruling, Finding) and ruling.end > len(lead)
         ]
         return [self._sight(f, observation, original, len(lead)) for f in _strongest(findings)]
@@ -157,6 +213,15 @@ class ClaimSession:
         self._before = lead + observation.text.rstrip("。.，, ") + JOINT
         self._spoken_until = observation.end
         return lead
+
+    def _relistened(self, observation: Observation, lead: int) -> list[Relistened]:
+        """What the second listen said, by offsets in the utterance with its lead before it."""
+        if not isinstance(observation, Utterance):
+            return []
+        heard = [_moved(one, lead) for one in self._again if one.begin + lead >= 0]
+        heard += [_moved(one, lead) for one in observation.relistened]
+        self._again = [_moved(one, -len(self._before)) for one in heard]
+        return heard
 
     def _sight(
         self, finding: Finding, observation: Observation, original: str, lead: int
@@ -217,6 +282,43 @@ class MorphTable:
             Rewritten(last + 1 - length, last + 1, means, kind)
             for last, (length, means, kind) in self._automaton.iter_long(text)
         ]
+
+
+def _moved(one: Relistened, by: int) -> Relistened:
+    return replace(one, begin=one.begin + by, end=one.end + by)
+
+
+def _patterns_first(rulings: list[Ruling], text: Normalised) -> list[Ruling]:
+    """Leave out what only the classifier suspects where a pattern has already said more.
+
+    That is: in words that a pattern accuses, whatever the category, and in words that a
+    pattern of the same category met and an exemption took back.
+    """
+    by_pattern = [ruling for ruling in rulings if ruling.match.kind != "semantic"]
+
+    def settled(suspicion: Ruling) -> bool:
+        begin, end = _words_of(suspicion, text)
+        for ruling in by_pattern:
+            first, last = _words_of(ruling, text)
+            if last <= begin or end <= first:
+                continue
+            same = ruling.match.rule.category == suspicion.match.rule.category
+            if isinstance(ruling, Finding) or (same and ruling.match.kind == "literal"):
+                return True
+        return False
+
+    suspicions = [r for r in rulings if r.match.kind == "semantic" and not settled(r)]
+    return [*by_pattern, *suspicions]
+
+
+def _words_of(ruling: Ruling, text: Normalised) -> tuple[int, int]:
+    """Offsets in the original of the words at fault.
+
+    What was taken back in the reading without pauses lies a few characters off; near enough.
+    """
+    if isinstance(ruling, Finding):
+        return ruling.begin, ruling.end
+    return text.span(ruling.match.begin, ruling.match.end)
 
 
 def _strongest(findings: list[Finding]) -> list[Finding]:

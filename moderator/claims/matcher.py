@@ -17,7 +17,7 @@ import ahocorasick
 import structlog
 
 from moderator.claims.normalise import SENTENCE_ENDS, Normalised
-from moderator.claims.patterns import Pattern, PatternTimeout, compile_pattern
+from moderator.claims.patterns import Pattern, PatternTimeout, alternatives, compile_pattern
 from moderator.claims.phonetics import SoundHit, SoundIndex
 from moderator.claims.rules import NearMatch, RegexMatch, Rule, RulePack, TermsMatch
 from moderator.records import MatchKind
@@ -30,7 +30,8 @@ class Match:
     """A place where a rule's pattern holds: `text[begin:end]` of the normalised text.
 
     `matched` is what the rule looked for, which differs from the text in a match by sound;
-    `sounded` is how many of its characters agree in sound only.
+    `sounded` is how many of its characters agree in sound only, and `likenesses` the places
+    that do. `acoustic_llr` and `doubt` are what a second listen said of them.
     """
 
     rule: Rule
@@ -40,17 +41,28 @@ class Match:
     score: float
     matched: str
     sounded: int = 0
+    likenesses: tuple[SoundHit, ...] = ()
     acoustic_llr: float | None = None
+    doubt: float | None = None
 
 
 class ClaimMatcher(Protocol):
-    """Anything that finds claims in a text: patterns here, a classifier beside them."""
+    """Anything that finds claims in a text: patterns here, a classifier beside them.
+
+    `version` names the weights that decide; empty where the rule pack says it all.
+    """
+
+    name: str
+    version: str
 
     def find(self, text: Normalised, *, by_sound: bool) -> list[Match]: ...
 
 
 class PatternMatcher:
     """The patterns of a rule pack, compiled. Read-only after construction: share it freely."""
+
+    name = "patterns"
+    version = ""
 
     def __init__(self, pack: RulePack) -> None:
         self._rules = [rule for rule in pack.rules if not _only_absence(rule)]
@@ -69,13 +81,11 @@ class PatternMatcher:
                             self._uses[term].append((_NEAR, len(self._nears), part))
                     self._nears.append((number, entry))
                 elif isinstance(entry, RegexMatch):
-                    pattern = compile_pattern(entry.source, lexicon_terms, entry.place)
-                    for gate in pattern.gates[0] if pattern.gates else ():
-                        self._uses[gate].append((_GATE, len(self._patterns), 0))
-                    for gates in pattern.gates[1:]:
-                        for gate in gates:
-                            self._uses[gate]  # to be found, though it triggers nothing
-                    self._patterns.append((number, pattern))
+                    # The whole is checked too: splitting a broken one could hide its fault.
+                    compile_pattern(entry.source, lexicon_terms, entry.place)
+                    for source in alternatives(entry.source):
+                        pattern = compile_pattern(source, lexicon_terms, entry.place)
+                        self._add_pattern(number, pattern)
             for phrase in rule.unless.allow:
                 self._uses[phrase.lower()].append((_ALLOW, number, 0))
         self._ungated = [at for at, (_, pattern) in enumerate(self._patterns) if not pattern.gates]
@@ -86,6 +96,10 @@ class PatternMatcher:
         self._empty = not self._uses
         if not self._empty:
             self._automaton.make_automaton()
+
+    def likenesses(self, text: Normalised) -> list[SoundHit]:
+        """Places that sound like a term, whether or not a rule makes anything of them here."""
+        return self._sounds.find(text.text)
 
     @property
     def patterns(self) -> Iterable[Pattern]:
@@ -114,8 +128,18 @@ class PatternMatcher:
                     sounded = sum(
                         min(h.end, match.end) - max(h.begin, match.begin) for h in touched
                     )
-                    found.append(replace(match, score=score, sounded=sounded))
+                    found.append(
+                        replace(match, score=score, sounded=sounded, likenesses=tuple(touched))
+                    )
         return _apart(found)
+
+    def _add_pattern(self, number: int, pattern: Pattern) -> None:
+        for gate in pattern.gates[0] if pattern.gates else ():
+            self._uses[gate].append((_GATE, len(self._patterns), 0))
+        for gates in pattern.gates[1:]:
+            for gate in gates:
+                self._uses[gate]  # to be found, though it triggers nothing
+        self._patterns.append((number, pattern))
 
     def _scan(self, text: str, kind: MatchKind) -> list[Match]:
         if self._empty:

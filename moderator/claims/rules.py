@@ -93,7 +93,16 @@ class AbsenceMatch:
     ai_host: bool
 
 
-RuleMatch = TermsMatch | RegexMatch | NearMatch | AbsenceMatch
+@dataclass(frozen=True, slots=True)
+class SemanticMatch:
+    """The classifier gives the sentence this label, with at least this score."""
+
+    label: str
+    threshold: float
+    place: str = ""
+
+
+RuleMatch = TermsMatch | RegexMatch | NearMatch | AbsenceMatch | SemanticMatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +165,11 @@ class Rule:
     @property
     def absences(self) -> tuple[AbsenceMatch, ...]:
         return tuple(m for m in self.match if isinstance(m, AbsenceMatch))
+
+    @property
+    def semantic_only(self) -> bool:
+        """Whether nothing but the classifier can find what this rule is about."""
+        return all(isinstance(m, SemanticMatch) for m in self.match)
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,6 +379,10 @@ def _match(
             products=tuple(when.get("products", ())),
             ai_host=bool(when.get("ai_host", False)),
         )
+    if "semantic" in entry:
+        semantic = entry["semantic"]
+        place = placed.place([*keys, "semantic"])
+        return SemanticMatch(semantic["label"], float(semantic["threshold"]), place)
     if "regex" in entry:
         return RegexMatch(entry["regex"], placed.place([*keys, "regex"]))
     if "near" in entry:

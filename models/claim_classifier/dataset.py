@@ -1,0 +1,148 @@
+"""The sentences, split by family so that no near-duplicate stands on both sides.
+
+Three parts: `train`, `dev` (thresholds and calibration) and `held` (reported, never looked at
+while training). A family is one situation written in many ways; it lies wholly in one part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from moderator.claims.classifier import MAX_CHARS, sentences, spoken_form
+from moderator.claims.normalise import normalise, without_pauses
+from moderator.claims.rules import RulePack
+
+HERE = Path(__file__).parent
+CLEAN_SPEECH = HERE.parents[1] / "tests" / "data" / "clean_speech"
+SHINGLE = 4
+NEAR_DUPLICATE = 0.6
+CLEAN_WEIGHT = 1.0
+"""How much a sentence of plain talk counts in training."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One sentence as the classifier reads it. `labels` is empty for lawful talk; `weight` is
+    below one where the label was not given by hand for this sentence."""
+
+    text: str
+    labels: tuple[str, ...]
+    family: str
+    part: str
+    source: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """All examples, and what was taken out: identical texts, and near-duplicates of `held`."""
+
+    examples: tuple[Example, ...]
+    repeated: int
+    near_duplicates: int
+
+    def part(self, name: str) -> list[Example]:
+        return [example for example in self.examples if example.part == name]
+
+
+def load_corpus(pack: RulePack) -> Corpus:
+    """The written corpus, the rules' own tests, and harmless talk."""
+    examples = [*_written(), *_rule_tests(pack), *_clean_speech()]
+    once: dict[str, Example] = {}
+    # Held-out sentences go first: a repetition is taken out of the training side.
+    for example in sorted(examples, key=lambda e: (_ORDER[e.part], e.source == "rules")):
+        once.setdefault(example.text, example)
+    held = [e for e in once.values() if e.part == "held"]
+    rest = [e for e in once.values() if e.part != "held"]
+    near = _near(rest, held)
+    kept = [*held, *(e for e in rest if e.text not in near)]
+    kept.sort(key=lambda e: hashlib.md5(e.text.encode(), usedforsecurity=False).digest())
+    return Corpus(tuple(kept), len(examples) - len(once), len(near))
+
+
+def part_of(family: str) -> str:
+    """The part a family lies in, by the digest of its name."""
+    digest = hashlib.md5(family.encode(), usedforsecurity=False).hexdigest()
+    if digest[0] in "abcdef":
+        return "held"
+    return "dev" if digest[0] in "01" else "train"
+
+
+_ORDER = {"held": 0, "dev": 1, "train": 2}
+
+
+def _written() -> Iterable[Example]:
+    for path in sorted((HERE / "data").glob("*.jsonl")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if not line.strip():
+                continue
+            row = json.loads(line)
+            text = _form(row["text"])
+            family = f"{path.stem}/{row['family']}"
+            if text:
+                labels = tuple(row["labels"])
+                yield Example(text, labels, family, part_of(row["family"]), path.stem)
+
+
+def _rule_tests(pack: RulePack) -> Iterable[Example]:
+    """A rule's tests name its own category only, and lawful talk only for that rule."""
+    for rule in pack.rules:
+        if rule.absences or rule.semantic_only:
+            continue
+        for test in rule.must_find:
+            if len(test.text) <= 3 * MAX_CHARS:
+                yield from _spread(test.text, (rule.category,), rule.id, "train", "rules", 0.5)
+        for test in rule.must_pass:
+            if test.product is None and len(test.text) <= 3 * MAX_CHARS:
+                yield from _spread(test.text, (), rule.id, "train", "rules", 0.5)
+
+
+def _clean_speech() -> Iterable[Example]:
+    for path in sorted(CLEAN_SPEECH.glob("*.txt")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if line.strip() and not line.startswith("#"):
+                part = part_of(path.stem)
+                yield from _spread(line, (), path.stem, part, "clean_speech", CLEAN_WEIGHT)
+
+
+def _spread(
+    text: str, labels: tuple[str, ...], family: str, part: str, source: str, weight: float
+) -> Iterable[Example]:
+    whole = without_pauses(normalise(text)).text
+    if labels and len(whole) > MAX_CHARS:
+        return  # which of its sentences is at fault is not known
+    for begin, end in sentences(normalise(text).text):
+        piece = _form(normalise(text).text[begin:end])
+        if len(piece) >= 4:
+            yield Example(piece, labels, family, part, source, weight)
+
+
+def _form(text: str) -> str:
+    return spoken_form(normalise(text).text)
+
+
+def _near(examples: list[Example], held: list[Example]) -> set[str]:
+    """Texts of `examples` whose character 4-grams overlap those of a held sentence too much."""
+    where: dict[str, list[int]] = defaultdict(list)
+    grams = [_shingles(example.text) for example in held]
+    for number, own in enumerate(grams):
+        for gram in own:
+            where[gram].append(number)
+    found = set()
+    for example in examples:
+        own = _shingles(example.text)
+        shared = Counter(number for gram in own for number in where.get(gram, ()))
+        for number, count in shared.items():
+            if count / (len(own) + len(grams[number]) - count) > NEAR_DUPLICATE:
+                found.add(example.text)
+                break
+    return found
+
+
+def _shingles(text: str) -> set[str]:
+    return {text[i : i + SHINGLE] for i in range(max(1, len(text) - SHINGLE + 1))}

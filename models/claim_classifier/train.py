@@ -1,0 +1,534 @@
+"""Train the claim classifier and write what the program loads.
+
+    python -m models.claim_classifier.train              # train, calibrate, export, report
+    python -m models.claim_classifier.train --compare    # also the simpler models
+
+Needs the `train` extra. The lower layers of the encoder stay as they are, so their output is
+computed once; only the upper ones and the head learn. Seeds are fixed; two runs on one machine
+give the same weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import random
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from torch import Tensor, nn
+
+from models.claim_classifier.backbone import (
+    MAX_TOKENS,
+    Encoder,
+    chinese_pieces,
+    shipped_weights,
+)
+from models.claim_classifier.dataset import Corpus, Example, load_corpus
+from moderator.claims.rules import load_rules
+
+HERE = Path(__file__).parent
+SEED = 20
+FROZEN_LAYERS = 9
+EPOCHS = 3
+BATCH = 32
+LAYER_RATE, HEAD_RATE = 1e-4, 1e-3
+LABELS = (
+    "absolute_term",
+    "cosmetic_medical",
+    "disparagement",
+    "education_guarantee",
+    "fake_data_or_citation",
+    "fake_honor_or_endorsement",
+    "false_origin_or_ingredient",
+    "false_scarcity",
+    "health_food_disease",
+    "investment_guarantee",
+    "medical_efficacy",
+    "minors",
+    "off_platform_diversion",
+    "price_fraud",
+    "superstition_vulgar",
+    "tobacco_alcohol_drugs",
+    "unproven_efficacy",
+    "other",
+)
+"""Categories with sentences enough to learn from; the rest is taught as `other`. Each label has
+its rule in `rules/cn/semantic/`."""
+WANTED_PRECISION = 0.9
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--compare", action="store_true", help="also train the simpler models")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--states", type=Path, help="file that keeps the frozen layers' output")
+    chosen = parser.parse_args()
+    _seed(chosen.threads)
+    began = perf_counter()
+
+    corpus = load_corpus(load_rules())
+    labels = list(LABELS)
+    print(f"{len(corpus.examples)} sentences, labels: {', '.join(labels)}", flush=True)
+    weights = shipped_weights()
+    rows, vocabulary = chinese_pieces(weights)
+    tokenizer = make_tokenizer(vocabulary)
+    encoder = Encoder(weights, rows)
+    batches = {part: Sentences(corpus.part(part), tokenizer, labels) for part in PARTS}
+    compute_states(encoder, list(batches.values()), chosen.states)
+    print(f"frozen layers done after {perf_counter() - began:.0f} s", flush=True)
+
+    report: dict[str, Any] = {"corpus": describe(corpus), "labels": labels}
+    if chosen.compare:
+        report["compare"] = {"character n-grams": grams_baseline(batches)}
+        report["compare"]["head on frozen embeddings"] = head_baseline(encoder, batches)
+        print(json.dumps(report["compare"], indent=1), flush=True)
+    model = ClaimModel(encoder, len(labels))
+    fit(model, batches)
+    logits = {part: model.logits(batches[part]) for part in ("dev", "held")}
+    slope, offset = platt(logits["dev"][:, 0], batches["dev"].unlawful)
+    chances = {part: sigmoid(slope * one[:, 0] + offset) for part, one in logits.items()}
+    report["calibration"] = {"slope": slope, "offset": offset}
+    report["reliability_held"] = reliability(chances["held"], batches["held"].unlawful)
+    report["threshold_dev"] = threshold(chances["dev"], batches["dev"].unlawful)
+    for part in ("dev", "held"):
+        report[part] = scores(chances[part], logits[part], batches[part], labels)
+    export(model, tokenizer, labels, slope, offset)
+    report["minutes"] = round((perf_counter() - began) / 60, 1)
+    report["export"] = exported_scores(batches["held"], report["threshold_dev"])
+    (HERE / "training.json").write_text(json.dumps(report, ensure_ascii=False, indent=1) + "\n")
+    print(json.dumps(report, ensure_ascii=False, indent=1))
+
+
+PARTS = ("train", "dev", "held")
+
+
+# --- data ---------------------------------------------------------------------------
+
+
+class Sentences:
+    """One part of the corpus as tensors, short sentences first: ids, mask, what should come out.
+
+    `states` are the hidden states after the frozen layers, [sentences, tokens, hidden], in half
+    precision, once they are computed.
+    """
+
+    def __init__(self, examples: list[Example], tokenizer: Tokenizer, labels: list[str]) -> None:
+        self.examples = sorted(examples, key=lambda e: (len(e.text), e.text))
+        examples = self.examples
+        self.texts = [example.text for example in examples]
+        self.states = torch.empty(0)
+        encoded = [tokenizer.encode(text).ids[:MAX_TOKENS] for text in self.texts]
+        longest = max(map(len, encoded))
+        self.lengths = np.array([len(ids) for ids in encoded])
+        self.ids = torch.ones(len(encoded), longest, dtype=torch.long)
+        self.mask = torch.zeros(len(encoded), longest)
+        for row, ids in enumerate(encoded):
+            self.ids[row, : len(ids)] = torch.tensor(ids)
+            self.mask[row, : len(ids)] = 1.0
+        self.unlawful = np.array([bool(example.labels) for example in examples])
+        self.weights = torch.tensor([example.weight for example in examples])
+        self.targets = torch.zeros(len(examples), len(labels))
+        for row, example in enumerate(examples):
+            for label in example.labels:
+                known = label if label in labels else "other"
+                self.targets[row, labels.index(known)] = 1.0 / len(example.labels)
+
+
+def make_tokenizer(vocabulary: list[tuple[str, float]]) -> Tokenizer:
+    tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=3))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    return tokenizer
+
+
+def describe(corpus: Corpus) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "repeated_dropped": corpus.repeated,
+        "near_duplicates_of_held_dropped": corpus.near_duplicates,
+    }
+    for part in PARTS:
+        examples = corpus.part(part)
+        found[part] = {
+            "sentences": len(examples),
+            "unlawful": sum(bool(e.labels) for e in examples),
+            "families": len({e.family for e in examples}),
+            "by_source": dict(Counter(e.source for e in examples)),
+            "by_label": dict(Counter(label for e in examples for label in e.labels).most_common()),
+        }
+    return found
+
+
+# --- the model ----------------------------------------------------------------------
+
+
+class ClaimModel(nn.Module):
+    """Mean of the hidden states to logits: "unlawful" first, then one for each label."""
+
+    def __init__(self, encoder: Encoder, labels: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.dropout = nn.Dropout(0.2)
+        self.head = nn.Linear(encoder.words.embedding_dim, 1 + labels)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        return self.from_hidden(self.encoder.below(ids, mask, FROZEN_LAYERS), mask)
+
+    def from_hidden(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        hidden = self.encoder.above(hidden, mask, FROZEN_LAYERS)
+        with torch.autocast("cpu", enabled=False):
+            out: Tensor = self.head(self.dropout(mean_pool(hidden.float(), mask)))
+        return out
+
+    @torch.no_grad()
+    def logits(self, data: Sentences) -> NDArray[np.float32]:
+        self.eval()
+        with half_precision():
+            return torch.cat([self.from_hidden(*part) for part in slices(data)]).numpy()
+
+
+def half_precision() -> torch.autocast:
+    """Matrices in bfloat16 while training: three times as fast on processors that have it."""
+    return torch.autocast("cpu", dtype=torch.bfloat16)
+
+
+def mean_pool(hidden: Tensor, mask: Tensor) -> Tensor:
+    weights = mask.unsqueeze(-1)
+    return (hidden * weights).sum(1) / weights.sum(1)
+
+
+def slices(data: Sentences, size: int = 64) -> Iterator[tuple[Tensor, Tensor]]:
+    """The states and the mask of a few sentences at a time."""
+    for begin in range(0, len(data.texts), size):
+        rows = slice(begin, begin + size)
+        longest = int(data.lengths[rows].max())
+        yield data.states[rows, :longest].float(), data.mask[rows, :longest]
+
+
+def fit(model: ClaimModel, data: dict[str, Sentences]) -> None:
+    """Train the upper layers and the head; prints the dev scores after each epoch."""
+    train = data["train"]
+    for part in (model.encoder.words, model.encoder.norm, *model.encoder.layers[:FROZEN_LAYERS]):
+        part.requires_grad_(False)
+    upper = [p for layer in model.encoder.layers[FROZEN_LAYERS:] for p in layer.parameters()]
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": upper, "lr": LAYER_RATE},
+            {"params": model.head.parameters(), "lr": HEAD_RATE},
+        ],
+        weight_decay=0.01,
+    )
+    steps = EPOCHS * -(-len(train.texts) // BATCH)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: min((step + 1) / (0.1 * steps), (steps - step) / (0.9 * steps))
+    )
+    for epoch in range(EPOCHS):
+        model.train()
+        total = 0.0
+        for chosen in batches_of_like_length(train.lengths, epoch):
+            longest = int(train.lengths[chosen].max())
+            rows = torch.from_numpy(chosen)
+            states, mask = train.states[rows, :longest].float(), train.mask[rows, :longest]
+            with half_precision():
+                out = model.from_hidden(states, mask)
+            loss = claim_loss(out, train.targets[rows], train.weights[rows])
+            optimiser.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(upper, 1.0)
+            optimiser.step()
+            schedule.step()
+            total += loss.item()
+        out = model.logits(data["dev"])
+        auc = average_precision(out[:, 0], data["dev"].unlawful)
+        print(f"epoch {epoch}: loss {total:.1f}, dev average precision {auc:.4f}", flush=True)
+
+
+@torch.no_grad()
+def compute_states(encoder: Encoder, parts: list[Sentences], file: Path | None) -> None:
+    """Fill in `states`; those of an earlier run are taken from `file` and kept there."""
+    encoder.eval()
+    key = f"{FROZEN_LAYERS} layers"
+    kept: dict[str, Tensor] = {}  # sentence → its states
+    if file is not None and file.is_file():
+        kept = torch.load(file).get(key, {})
+    for data in parts:
+        width = encoder.words.embedding_dim
+        data.states = torch.zeros(*data.ids.shape, width, dtype=torch.float16)
+        missing = np.array([row for row, text in enumerate(data.texts) if text not in kept], int)
+        for begin in range(0, len(missing), 64):
+            rows = torch.from_numpy(missing[begin : begin + 64])
+            longest = int(data.lengths[rows].max())
+            ids, mask = data.ids[rows, :longest], data.mask[rows, :longest]
+            with half_precision():
+                hidden = encoder.below(ids, mask, FROZEN_LAYERS)
+            for row, states in zip(rows.tolist(), hidden.half(), strict=True):
+                kept[data.texts[row]] = states[: data.lengths[row]].clone()
+        for row, text in enumerate(data.texts):
+            data.states[row, : data.lengths[row]] = kept[text]
+    if file is not None:
+        torch.save({key: kept}, file)
+
+
+def claim_loss(out: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Whether it is unlawful, and for unlawful sentences in which way."""
+    unlawful = (targets.sum(1) > 0).float()
+    whether = nn.functional.binary_cross_entropy_with_logits(
+        out[:, 0], unlawful * 0.98 + 0.01, reduction="none"
+    )
+    which = -(targets * out[:, 1:].log_softmax(1)).sum(1)
+    return ((whether + 0.5 * which) * weights).mean()
+
+
+def batches_of_like_length(lengths: NDArray[np.int64], epoch: int) -> list[NDArray[np.int64]]:
+    generator = np.random.default_rng(SEED + epoch)
+    order = np.argsort(lengths + generator.uniform(0, 6, len(lengths)))
+    found = [order[begin : begin + BATCH] for begin in range(0, len(order), BATCH)]
+    generator.shuffle(found)
+    return found
+
+
+# --- simpler models -----------------------------------------------------------------
+
+
+def grams_baseline(data: dict[str, Sentences]) -> dict[str, float]:
+    """Logistic regression on hashed character 1- to 3-grams."""
+    size = 1 << 16
+    counts = {part: _gram_matrix(one.texts, size) for part, one in data.items()}
+    return _linear_scores(counts, data, size, rate=0.05, decay=1e-4)
+
+
+def head_baseline(encoder: Encoder, data: dict[str, Sentences]) -> dict[str, float]:
+    """Logistic regression on the untouched sentence embeddings."""
+    encoder.eval()
+    embedded = {}
+    for part, one in data.items():
+        with torch.no_grad(), half_precision():
+            embedded[part] = torch.cat(
+                [
+                    mean_pool(encoder.above(states, mask, FROZEN_LAYERS).float(), mask)
+                    for states, mask in slices(one)
+                ]
+            )
+    centre, spread = embedded["train"].mean(0), embedded["train"].std(0)
+    scaled = {part: (one - centre) / spread for part, one in embedded.items()}
+    return _linear_scores(scaled, data, centre.shape[0], rate=0.01, decay=3e-2)
+
+
+def _gram_matrix(texts: list[str], size: int) -> Tensor:
+    places: list[list[int]] = [[], []]
+    for row, text in enumerate(texts):
+        grams = {text[i : i + n] for n in (1, 2, 3) for i in range(len(text) - n + 1)}
+        places[0] += [row] * len(grams)
+        places[1] += [zlib.crc32(gram.encode()) % size for gram in grams]
+    values = torch.full((len(places[0]),), 0.2)
+    shape = (len(texts), size)
+    return torch.sparse_coo_tensor(torch.tensor(places), values, shape, check_invariants=False)
+
+
+def _linear_scores(
+    inputs: dict[str, Tensor], data: dict[str, Sentences], size: int, rate: float, decay: float
+) -> dict[str, float]:
+    weights = torch.zeros(size, 1, requires_grad=True)
+    bias = torch.zeros(1, requires_grad=True)
+    optimiser = torch.optim.Adam([weights, bias], lr=rate)
+    wanted = torch.from_numpy(data["train"].unlawful).float()
+    for _ in range(300):
+        out = (inputs["train"] @ weights + bias)[:, 0]
+        loss = nn.functional.binary_cross_entropy_with_logits(out, wanted)
+        loss = loss + decay * weights.square().sum()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    found = {}
+    for part in ("dev", "held"):
+        with torch.no_grad():
+            out = (inputs[part] @ weights + bias)[:, 0].numpy()
+        found[part] = round(average_precision(out, data[part].unlawful), 4)
+        found[f"{part}_recall_at_{WANTED_PRECISION}"] = round(
+            recall_at(out, data[part].unlawful, WANTED_PRECISION), 4
+        )
+    return found
+
+
+# --- measures -----------------------------------------------------------------------
+
+
+def average_precision(score: NDArray[Any], truth: NDArray[Any]) -> float:
+    ranked = truth[np.argsort(-score, kind="stable")]
+    precision = np.cumsum(ranked) / np.arange(1, len(ranked) + 1)
+    return float((precision * ranked).sum() / ranked.sum())
+
+
+def recall_at(score: NDArray[Any], truth: NDArray[Any], precision: float) -> float:
+    ranked = truth[np.argsort(-score, kind="stable")]
+    hits = np.cumsum(ranked)
+    enough = hits / np.arange(1, len(ranked) + 1) >= precision
+    return float(hits[enough].max() / ranked.sum()) if enough.any() else 0.0
+
+
+def platt(logits: NDArray[Any], truth: NDArray[Any]) -> tuple[float, float]:
+    """Slope and offset that make sigmoid(slope * logit + offset) a probability on `dev`."""
+    scale = torch.tensor([1.0, 0.0], requires_grad=True)
+    inputs, wanted = torch.from_numpy(logits), torch.from_numpy(truth).float()
+    optimiser = torch.optim.LBFGS([scale], max_iter=100)
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        loss = nn.functional.binary_cross_entropy_with_logits(scale[0] * inputs + scale[1], wanted)
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    return round(float(scale[0]), 4), round(float(scale[1]), 4)
+
+
+def sigmoid(values: NDArray[Any]) -> NDArray[Any]:
+    out: NDArray[Any] = 1.0 / (1.0 + np.exp(-values))
+    return out
+
+
+def threshold(chance: NDArray[Any], truth: NDArray[Any]) -> float:
+    """The smallest chance above which flags on `dev` are right often enough."""
+    order = np.argsort(-chance, kind="stable")
+    right = np.cumsum(truth[order]) / np.arange(1, len(order) + 1)
+    enough = np.flatnonzero(right >= WANTED_PRECISION)
+    return round(float(chance[order[enough.max()]]), 3) if len(enough) else 1.0
+
+
+def reliability(chance: NDArray[Any], truth: NDArray[Any]) -> list[dict[str, float]]:
+    """Ten bins: how sure the classifier was, and how often it was right."""
+    found = []
+    for low in np.arange(0, 1, 0.1):
+        inside = (chance >= low) & (chance < low + 0.1 + (low > 0.85))
+        if inside.any():
+            found.append(
+                {
+                    "from": round(float(low), 1),
+                    "sentences": int(inside.sum()),
+                    "said": round(float(chance[inside].mean()), 3),
+                    "was": round(float(truth[inside].mean()), 3),
+                }
+            )
+    return found
+
+
+def scores(
+    chance: NDArray[Any], logits: NDArray[Any], data: Sentences, labels: list[str]
+) -> dict[str, Any]:
+    """Ranking, and precision and recall at several thresholds; written corpus and clean talk."""
+    written = np.array([example.source != "clean_speech" for example in data.examples])
+    found: dict[str, Any] = {
+        "average_precision": round(average_precision(chance[written], data.unlawful[written]), 4),
+        "at": {},
+    }
+    for limit in (0.5, 0.7, 0.8, 0.85, 0.9, 0.95, 0.97):
+        flagged = (chance >= limit) & written
+        right = flagged & data.unlawful
+        found["at"][str(limit)] = {
+            "precision": _ratio(right.sum(), flagged.sum()),
+            "recall": _ratio(right.sum(), (data.unlawful & written).sum()),
+            "clean_flags": int((chance[~written] >= limit).sum()),
+            "clean_sentences": int((~written).sum()),
+        }
+    best = logits[:, 1:].argmax(1)
+    by_label = {}
+    for number, label in enumerate(labels):
+        own = data.targets[:, number].numpy() > 0
+        said = (best == number) & (chance >= 0.85)
+        by_label[label] = {
+            "sentences": int(own.sum()),
+            "flagged": int(said.sum()),
+            "flag_precision": _ratio((said & data.unlawful).sum(), said.sum()),
+            "label_precision": _ratio((said & own).sum(), said.sum()),
+            "recall_any_label": _ratio((own & (chance >= 0.85)).sum(), own.sum()),
+        }
+    found["by_label_at_0.85"] = by_label
+    return found
+
+
+def _ratio(part: Any, whole: Any) -> float | None:
+    return round(float(part) / float(whole), 4) if whole else None
+
+
+# --- what is shipped ----------------------------------------------------------------
+
+
+def export(
+    model: ClaimModel, tokenizer: Tokenizer, labels: list[str], slope: float, offset: float
+) -> None:
+    """Write `model.onnx` (weights in 8 bits), `tokenizer.json` and `labels.json`."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    model.eval()
+    whole = HERE / "model.fp32.onnx"
+    example = (torch.ones(1, 9, dtype=torch.long), torch.ones(1, 9))
+    axes = {"ids": {0: "batch", 1: "tokens"}, "mask": {0: "batch", 1: "tokens"}}
+    torch.onnx.export(
+        model,
+        example,
+        str(whole),
+        input_names=["ids", "mask"],
+        output_names=["logits"],
+        dynamic_axes=axes,
+        opset_version=17,
+        dynamo=False,
+    )
+    quantize_dynamic(
+        whole,
+        HERE / "model.onnx",
+        weight_type=QuantType.QInt8,
+        per_channel=True,
+        op_types_to_quantize=["MatMul", "Gather"],
+    )
+    whole.unlink()
+    tokenizer.save(str(HERE / "tokenizer.json"), pretty=False)
+    about = {
+        "version": hashlib.sha256((HERE / "model.onnx").read_bytes()).hexdigest()[:12],
+        "labels": labels,
+        "slope": slope,
+        "offset": offset,
+        "max_tokens": MAX_TOKENS,
+    }
+    (HERE / "labels.json").write_text(json.dumps(about, ensure_ascii=False, indent=1) + "\n")
+
+
+def exported_scores(held: Sentences, limit: float) -> dict[str, Any]:
+    """What eight bits cost: the shipped files, read as the program reads them."""
+    from moderator.claims.classifier import Classifier
+
+    classifier = Classifier(HERE)
+    chance = np.array([classifier.read(text).score for text in held.texts])
+    flagged = chance >= limit
+    return {
+        "bytes": sum((HERE / name).stat().st_size for name in SHIPPED),
+        "average_precision": round(average_precision(chance, held.unlawful), 4),
+        "threshold": limit,
+        "precision": _ratio((flagged & held.unlawful).sum(), flagged.sum()),
+        "recall": _ratio((flagged & held.unlawful).sum(), held.unlawful.sum()),
+    }
+
+
+SHIPPED = ("model.onnx", "tokenizer.json", "labels.json")
+
+
+def _seed(threads: int) -> None:
+    random.seed(SEED)
+    np.random.seed(SEED)
+    torch.manual_seed(SEED)
+    torch.set_num_threads(threads)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""The second listen: does the sound bear out a term that was only written alike?
+
+Where the recogniser wrote 国家及 and a rule looks for 国家级, letters cannot tell a misheard
+claim from harmless talk. The sound can: the decoder is made to read the utterance once as it was
+written and once with the term in place, on the encoder output that gave the text in the first
+place, and the difference of the two log-probabilities says which the sound fits better.
+
+That ratio leans towards what was written: the decoder knows common words and hardly the names of
+illnesses. So it is kept beside the recogniser's own doubt, which is large where it wrote nonsense
+for a word that it does not know, and small where harmless words were really said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from math import log
+from typing import Protocol, runtime_checkable
+
+from moderator.asr.engine import SpeechSegment, Transcript
+from moderator.asr.guards import loops, too_fast
+from moderator.records import Relistened
+
+_LEAST_CONFIDENCE = 1e-4
+
+
+class Encoded(Protocol):
+    """Segments that an encoder has heard, to be decoded and scored without hearing them again."""
+
+    def transcribe(self) -> list[Transcript]: ...
+
+    def score(self, index: int, texts: Sequence[str]) -> list[float]:
+        """The log-probability in nats of each text as the words of segment `index`."""
+        ...
+
+
+@runtime_checkable
+class Scores(Protocol):
+    """A speech engine that keeps what its encoder heard: the second listen asks it again."""
+
+    name: str
+
+    def transcribe(self, segments: Sequence[SpeechSegment]) -> list[Transcript]: ...
+
+    def encode(self, segments: Sequence[SpeechSegment]) -> Encoded: ...
+
+
+class Likeness(Protocol):
+    """`text[begin:end]` sounds like `term`."""
+
+    @property
+    def begin(self) -> int: ...
+    @property
+    def end(self) -> int: ...
+    @property
+    def term(self) -> str: ...
+
+
+Likenesses = Callable[[str], Iterable[Likeness]]
+"""The places of a text that sound like a term; `ClaimEngine.likenesses` is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What an engine heard in a segment, and what came of listening again for likely terms."""
+
+    transcript: Transcript
+    relistened: tuple[Relistened, ...] = ()
+
+
+class SecondListen:
+    """An engine that holds each likeness in sound against the sound itself.
+
+    Most utterances have none, and cost what `engine.transcribe` costs. Not thread-safe, as
+    engines are not.
+    """
+
+    def __init__(self, engine: Scores, likenesses: Likenesses, batch_size: int = 8) -> None:
+        self._engine = engine
+        self._likenesses = likenesses
+        self._batch_size = batch_size
+
+    def transcribe(self, segments: Sequence[SpeechSegment]) -> list[Heard]:
+        """One Heard a segment, in the order given."""
+        order = sorted(range(len(segments)), key=lambda index: len(segments[index].samples))
+        heard: dict[int, Heard] = {}
+        for begin in range(0, len(order), self._batch_size):
+            chosen = order[begin : begin + self._batch_size]
+            encoded = self._engine.encode([segments[index] for index in chosen])
+            for row, transcript in enumerate(encoded.transcribe()):
+                segment = segments[chosen[row]]
+                if _ran_away(transcript, segment):
+                    # The engine's own second try listens with more context than this batch has.
+                    (transcript,) = self._engine.transcribe([segment])
+                    heard[chosen[row]] = Heard(transcript)
+                else:
+                    found = relisten(encoded, row, transcript, self._likenesses)
+                    heard[chosen[row]] = Heard(transcript, found)
+        return [heard[index] for index in range(len(segments))]
+
+
+def relisten(
+    encoded: Encoded, index: int, heard: Transcript, likenesses: Likenesses
+) -> tuple[Relistened, ...]:
+    """How well each likely term fits segment `index`, beside what was heard in its place.
+
+    Each term is put in place by itself, and all are scored in one call; a text without
+    likenesses costs nothing.
+    """
+    text = heard.text
+    found = list(likenesses(text))
+    if not found:
+        return ()
+    candidates = [text[: one.begin] + one.term + text[one.end :] for one in found]
+    as_written, *as_term = encoded.score(index, [text, *candidates])
+    return tuple(
+        Relistened(one.begin, one.end, one.term, score - as_written, _doubt(heard, one))
+        for one, score in zip(found, as_term, strict=True)
+    )
+
+
+def _doubt(heard: Transcript, place: Likeness) -> float:
+    chars = heard.chars[place.begin : place.end]
+    return -sum(log(max(char.confidence, _LEAST_CONFIDENCE)) for char in chars)
+
+
+def _ran_away(transcript: Transcript, segment: SpeechSegment) -> bool:
+    return loops(transcript.text) or too_fast(transcript.text, segment.duration_s)

@@ -1,0 +1,175 @@
+"""Claims that no pattern names: a small sentence classifier beside the patterns.
+
+    它把坏的胆固醇包住 从大便里给你带出来    →  medical_efficacy 0.98
+
+The model is a cut-down multilingual-e5-small with one output for "unlawful" and one for each
+label (`models/claim_classifier/README.md` says how it was trained and how far to trust it). A rule
+takes part with a match entry `semantic: {label, threshold}`; what it finds is never more than a
+suspicion, and gives way to any pattern that found something in the same words.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import structlog
+
+from moderator.claims.matcher import ClaimMatcher, Match
+from moderator.claims.normalise import SENTENCE_ENDS, Normalised
+from moderator.claims.rules import Rule, RulePack, SemanticMatch
+from moderator.errors import RULE_LABEL, ModeratorError
+from moderator.models import is_installed, locate
+
+log = structlog.get_logger()
+
+NAME = "claim-classifier"
+"""Its entry in `models/manifest.yaml`."""
+MAX_CHARS = 60
+"""A longer sentence is read in parts."""
+MIN_CHARS = 5
+"""Fewer characters say too little to suspect anyone."""
+REMEMBERED = 8192
+"""Sentences whose answer is kept: speech is read twice, and hosts repeat themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The likeliest label of one sentence, and the calibrated chance (0–1) that it is unlawful."""
+
+    label: str
+    score: float
+
+
+class Classifier:
+    """The network with its tokenizer. One thread a call; safe to share between threads."""
+
+    def __init__(self, folder: Path) -> None:
+        import onnxruntime
+        from tokenizers import Tokenizer
+
+        about = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
+        self.labels: tuple[str, ...] = tuple(about["labels"])
+        self.version: str = about["version"]
+        self._slope, self._offset = float(about["slope"]), float(about["offset"])
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokenizer.enable_truncation(int(about["max_tokens"]))
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(
+            str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"]
+        )
+        self.read = lru_cache(REMEMBERED)(self._read)
+
+    def _read(self, sentence: str) -> Reading:
+        """Read one sentence of normalised text; pause and stop marks make no difference."""
+        tokens = self._tokenizer.encode(spoken_form(sentence)).ids
+        ids = np.array([tokens], dtype=np.int64)
+        (logits,) = self._session.run(None, {"ids": ids, "mask": np.ones(ids.shape, np.float32)})
+        unlawful = self._slope * float(logits[0, 0]) + self._offset
+        return Reading(
+            self.labels[int(np.argmax(logits[0, 1:]))], float(1.0 / (1.0 + np.exp(-unlawful)))
+        )
+
+
+class SemanticMatcher:
+    """The `semantic` entries of a rule pack. Read-only after construction: share it freely."""
+
+    name = "classifier"
+
+    def __init__(self, pack: RulePack, classifier: Classifier) -> None:
+        self.version = classifier.version
+        self._classifier = classifier
+        self._rules: dict[str, list[tuple[float, Rule]]] = {}
+        for rule in pack.rules:
+            for entry in rule.match:
+                if isinstance(entry, SemanticMatch):
+                    if entry.label not in classifier.labels:
+                        raise ModeratorError(
+                            RULE_LABEL,
+                            place=entry.place,
+                            name=entry.label,
+                            known=", ".join(classifier.labels),
+                        )
+                    self._rules.setdefault(entry.label, []).append((entry.threshold, rule))
+
+    def find(self, text: Normalised, *, by_sound: bool) -> list[Match]:
+        """At most one label a sentence; the match spans the sentence. Sound makes no difference."""
+        found = []
+        for begin, end in sentences(text.text):
+            reading = self._classifier.read(text.text[begin:end])
+            for threshold, rule in self._rules.get(reading.label, ()):
+                if reading.score >= threshold:
+                    found.append(
+                        Match(rule, begin, end, "semantic", reading.score, text.text[begin:end])
+                    )
+        return found
+
+
+def semantic_matchers(pack: RulePack) -> tuple[ClaimMatcher, ...]:
+    """The semantic matcher of `pack`, or nothing: no such rule, no weights, no onnxruntime.
+
+    Raises LM-213 when a rule names a label that the classifier does not know.
+    """
+    if not any(isinstance(entry, SemanticMatch) for rule in pack.rules for entry in rule.match):
+        return ()
+    classifier = installed_classifier()
+    return () if classifier is None else (SemanticMatcher(pack, classifier),)
+
+
+@cache
+def installed_classifier() -> Classifier | None:
+    """The shipped classifier, loaded once; None where it cannot run."""
+    if not is_installed(NAME) or any(
+        find_spec(package) is None for package in ("onnxruntime", "tokenizers")
+    ):
+        return None
+    try:
+        return Classifier(locate(NAME).parent)
+    except Exception as error:  # a broken weight file must not stop the patterns
+        log.warning("classifier_unusable", reason=str(error))
+        return None
+
+
+def sentences(text: str) -> Iterator[tuple[int, int]]:
+    """Spans of the sentences of normalised text, long ones cut at pauses or, failing that,
+    in the middle, so that none is longer than MAX_CHARS. Too short ones are left out."""
+    begin = 0
+    for at in range(len(text) + 1):
+        if at == len(text) or text[at] in SENTENCE_ENDS:
+            yield from _pieces(text, begin, at)
+            begin = at + 1
+
+
+def spoken_form(text: str) -> str:
+    """What the classifier sees: no marks at all, for a recogniser's marks are guesses."""
+    return text.translate(_MARKS)
+
+
+_PAUSES = "，；：、"
+_MARKS: dict[int, Any] = dict.fromkeys(map(ord, "，。！？；：、（）\n "))
+
+
+def _pieces(text: str, begin: int, end: int) -> Iterator[tuple[int, int]]:
+    while begin < end and text[begin] in _PAUSES:
+        begin += 1
+    while begin < end and text[end - 1] in _PAUSES:
+        end -= 1
+    if end - begin < MIN_CHARS:
+        return
+    if end - begin <= MAX_CHARS:
+        yield begin, end
+        return
+    middle, quarter = (begin + end) // 2, (end - begin) // 4
+    pauses = [i for i in range(middle - quarter, middle + quarter) if text[i] in _PAUSES]
+    cut = min(pauses, key=lambda i: abs(i - middle), default=middle)
+    yield from _pieces(text, begin, cut)
+    yield from _pieces(text, cut, end)

@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from moderator import check_script
+from moderator.claims import classifier as module
+from moderator.claims.classifier import (
+    MAX_CHARS,
+    MIN_CHARS,
+    Classifier,
+    Reading,
+    SemanticMatcher,
+    installed_classifier,
+    semantic_matchers,
+    sentences,
+    spoken_form,
+)
+from moderator.claims.engine import ClaimEngine, ClaimSession
+from moderator.claims.normalise import normalise
+from moderator.claims.rules import RulePack, load_rules
+from moderator.claims.selftest import failures
+from moderator.config import Settings
+from moderator.errors import ModeratorError
+from moderator.records import Disposition, ScriptLine
+from tests.claims.conftest import rule
+
+CLEAN_SPEECH = Path(__file__).parents[1] / "data" / "clean_speech"
+SUSPECTS_PER_1000 = 4
+EVASIVE = "喝半个月瓶瓶罐罐都不用吃了"
+
+
+@dataclass
+class Reader:
+    """Stands in for the network: knows what each sentence says, and notes what it was asked."""
+
+    says: dict[str, Reading]
+    labels: tuple[str, ...] = ("absolute_term", "medical_efficacy", "other")
+    version: str = "by-hand"
+    asked: list[str] = field(default_factory=list)
+
+    def read(self, sentence: str) -> Reading:
+        self.asked.append(sentence)
+        return self.says.get(spoken_form(sentence), Reading("other", 0.01))
+
+
+def semantic_rule(label: str = "medical_efficacy", threshold: float = 0.9, **changes) -> dict:
+    body = {
+        "id": f"cn.semantic.{label}",
+        "category": label,
+        "status": "experimental",
+        "disposition": "suspect",
+        "match": [{"semantic": {"label": label, "threshold": threshold}}],
+        "tests": {"violation": [EVASIVE], "compliant": ["今天这件衣服是纯棉的"]},
+    }
+    return rule(**{**body, **changes})
+
+
+def engine(pack: RulePack, says: dict[str, Reading]) -> ClaimEngine:
+    return ClaimEngine(pack, [SemanticMatcher(pack, Reader(says))])
+
+
+def seen(engine: ClaimEngine, text: str):
+    return [s.finding for s in ClaimSession(engine).observe(ScriptLine(text))]
+
+
+def test_classifier_rule_suspects_the_whole_sentence(load):
+    own = engine(load(semantic_rule()), {EVASIVE: Reading("medical_efficacy", 0.95)})
+
+    (found,) = seen(own, f"大家晚上好呀！{EVASIVE}。")
+
+    assert (found.quote, found.disposition) == (EVASIVE, Disposition.SUSPECT)
+    assert (found.match.kind, found.match.score) == ("semantic", 0.95)
+
+
+def test_classifier_rule_is_silent_below_its_threshold(load):
+    pack = load(semantic_rule(threshold=0.9))
+
+    assert not seen(engine(pack, {EVASIVE: Reading("medical_efficacy", 0.89)}), EVASIVE)
+    assert not seen(engine(pack, {EVASIVE: Reading("absolute_term", 0.99)}), EVASIVE)
+
+
+def test_classifier_gives_way_to_a_pattern_in_the_same_words(load):
+    text = "喝了它这是国家级的好东西"
+    pack = load(rule(severity="low", disposition="suspect"), semantic_rule())
+    own = engine(pack, {text: Reading("medical_efficacy", 0.99)})
+
+    assert [f.rule.id for f in seen(own, text)] == ["cn.absolute.state_level"]
+
+
+def test_classifier_gives_way_to_an_exemption_of_the_same_category(load):
+    text = "我们去的是国家级森林公园"
+    acquitting = rule(unless={"covering": ["国家级森林公园"]})
+    claim = semantic_rule("absolute_term")
+    says = {text: Reading("absolute_term", 0.99)}
+
+    assert not seen(engine(load(acquitting, claim), says), text)
+    assert seen(engine(load(claim, {**acquitting, "category": "other"}), says), text)
+
+
+def test_classifier_still_suspects_the_sentence_beside_a_pattern(load):
+    pack = load(rule(), semantic_rule())
+    own = engine(pack, {EVASIVE: Reading("medical_efficacy", 0.99)})
+
+    found = {f.rule.id for f in seen(own, f"这是国家级品质。{EVASIVE}。")}
+
+    assert found == {"cn.absolute.state_level", "cn.semantic.medical_efficacy"}
+
+
+def test_classifier_refuses_a_label_it_does_not_know(load):
+    pack = load(semantic_rule("medical_eficacy", category="medical_efficacy"))
+
+    with pytest.raises(ModeratorError, match=r"LM-213.*rule0\.yaml:\d+.*medical_eficacy"):
+        SemanticMatcher(pack, Reader({}))
+
+
+def test_classifier_entry_must_say_label_and_threshold(load):
+    with pytest.raises(ModeratorError, match=r"LM-204.*threshold"):
+        load(semantic_rule(match=[{"semantic": {"label": "other"}}]))
+
+
+@pytest.mark.parametrize("text", ["长话" * 200, "先说这个，" * 60, "一句。" * 80, "", "，，，"])
+def test_classifier_reads_pieces_of_bounded_length(text):
+    spans = list(sentences(text))
+
+    assert all(MIN_CHARS <= end - begin <= MAX_CHARS for begin, end in spans)
+    assert spans == sorted(spans)
+    if len(text) > MAX_CHARS and "。" not in text:
+        assert sum(end - begin for begin, end in spans) >= 0.9 * len(text)
+
+
+def test_classifier_cuts_a_long_sentence_at_a_pause():
+    text = "这一段说的是衣服的面料和做工怎么样大家仔细听一听，" * 3
+
+    pieces = [text[begin:end] for begin, end in sentences(text)]
+
+    assert all(piece.endswith("听一听") for piece in pieces)
+
+
+def test_classifier_missing_leaves_the_patterns_alone(load, monkeypatch):
+    monkeypatch.setattr(module, "installed_classifier", lambda: None)
+    pack = load(rule(), semantic_rule())
+
+    assert semantic_matchers(pack) == ()
+    assert not list(failures(pack))
+    assert [f.rule.id for f in seen(ClaimEngine(pack), "国家级")] == ["cn.absolute.state_level"]
+
+
+def test_classifier_tests_of_a_rule_are_run_where_it_is_installed(load, monkeypatch):
+    monkeypatch.setattr(module, "installed_classifier", lambda: Reader({}))
+
+    (failure,) = failures(load(rule(), semantic_rule()))
+
+    assert (failure.rule, failure.text) == ("cn.semantic.medical_efficacy", EVASIVE)
+
+
+def test_classifier_is_not_loaded_for_a_pack_without_semantic_rules(load, monkeypatch):
+    monkeypatch.setattr(module, "installed_classifier", lambda: pytest.fail("loaded"))
+
+    assert semantic_matchers(load(rule())) == ()
+
+
+def test_classifier_can_be_switched_off(load, monkeypatch):
+    reader = Reader({EVASIVE: Reading("medical_efficacy", 0.99)})
+    monkeypatch.setattr(module, "installed_classifier", lambda: reader)
+    pack = load(semantic_rule())
+
+    on = check_script(EVASIVE, rules=pack)
+    off = check_script(EVASIVE, rules=pack, settings=Settings(classifier=False))
+
+    assert [v.rule.id for v in on.violations] == ["cn.semantic.medical_efficacy"]
+    assert on.engines["classifier"] == "by-hand"
+    assert not off.violations
+    assert "classifier" not in off.engines
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Classifier:
+    found = installed_classifier()
+    if found is None:
+        pytest.skip("onnxruntime or the model is not installed")
+    return found
+
+
+@pytest.mark.slow
+def test_classifier_shipped_knows_evasion_from_plain_talk(shipped):
+    assert shipped.read(EVASIVE).label == "medical_efficacy"
+    assert shipped.read(EVASIVE).score > 0.5
+    assert shipped.read("这件衣服是纯棉的机洗也不会缩水").score < 0.2
+
+
+@pytest.mark.slow
+def test_classifier_shipped_reads_the_same_with_and_without_marks(shipped):
+    assert shipped.read("喝半个月，瓶瓶罐罐，都不用吃了！") == shipped.read(EVASIVE)
+
+
+@pytest.mark.slow
+def test_classifier_shipped_knows_the_label_of_every_rule(shipped):
+    pack = load_rules()
+    entries = {
+        entry.label: rule
+        for rule in pack.rules
+        for entry in rule.match
+        if isinstance(entry, module.SemanticMatch)
+    }
+
+    assert entries
+    assert set(entries) <= set(shipped.labels)
+    assert all(rule.category == label for label, rule in entries.items())
+    assert all(rule.disposition == Disposition.SUSPECT for rule in entries.values())
+
+
+@pytest.mark.slow
+def test_classifier_shipped_bears_any_text(shipped):
+    for odd in ("a" * 60, "😀" * 10, "１２３４５６７", "٣٤٥٦٧٨", "\u200b" * 6, "〇" * 60):
+        assert 0.0 <= shipped.read(odd).score <= 1.0
+
+
+@pytest.mark.slow
+def test_classifier_shipped_leaves_ordinary_talk_alone(shipped):
+    pack = load_rules()
+    matcher = SemanticMatcher(pack, shipped)
+    lines = [
+        line
+        for path in sorted(CLEAN_SPEECH.glob("*.txt"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if line.strip() and not line.startswith("#")
+    ]
+
+    suspected = [line for line in lines if matcher.find(normalise(line), by_sound=False)]
+
+    assert len(suspected) <= len(lines) * SUSPECTS_PER_1000 / 1000, suspected

@@ -4,8 +4,7 @@
     python -m models.claim_classifier.train --compare    # also the simpler models
 
 Needs the `train` extra. The lower layers of the encoder stay as they are, so their output is
-computed once; only the upper ones and the head learn. Seeds are fixed; two runs on one machine
-give the same weights.
+computed once; only the upper ones and the head learn. Seeds are fixed.
 """
 
 from __future__ import annotations

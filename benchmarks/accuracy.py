@@ -3,7 +3,6 @@
     python -m benchmarks.accuracy                     # samples, clean speech, ../shared when there
     python -m benchmarks.accuracy --cases my.jsonl    # {"text", "verdict", "category", "product"?}
     python -m benchmarks.accuracy --skip-rooms        # text only: seconds instead of minutes
-    python -m benchmarks.accuracy --no-classifier     # patterns alone
 
 Four questions, four parts:
 
@@ -33,8 +32,10 @@ from rich.table import Table
 from benchmarks.report import write_result
 from benchmarks.rules_speed import corpus
 from moderator import check, load_rules
+from moderator.claims.classifier import semantic_matchers
 from moderator.claims.engine import ClaimEngine, ClaimSession
 from moderator.claims.passports import Passport, load_passports, passport_from
+from moderator.claims.rules import RulePack
 from moderator.records import PRODUCT_CATEGORIES, Room, ScriptLine, Violation
 from samples.truth import compare
 
@@ -59,7 +60,7 @@ class Score:
     def row(self) -> dict[str, Any]:
         planted, flagged = self.found + self.missed, self.found + self.false_any
         recall = self.found / planted if planted else None
-        precision = self.found / flagged if flagged else None
+        precision = self.found / flagged if flagged and self.lawful + self.false_any else None
         f1 = 2 * recall * precision / (recall + precision) if recall and precision else None
         return {
             "recall": _round(recall),
@@ -79,19 +80,38 @@ def main() -> None:
     parser.add_argument("--show", action="store_true", help="print every miss and false flag")
     chosen = parser.parse_args()
     console = Console()
-    engine = ClaimEngine(load_rules())
-    payload: dict[str, Any] = {"pack": engine.pack.version, "rules": len(engine.pack.rules)}
-
+    pack = load_rules()
     cases = chosen.cases or (SHARED_CASES if SHARED_CASES.is_file() else None)
-    if cases is not None:
-        payload["cases"] = {"file": cases.name, **score_cases(engine, cases, console, chosen.show)}
-    payload["corpus"] = {
-        path.stem: score_corpus(engine, path, console) for path in sorted(CORPUS.glob("*.jsonl"))
-    }
-    payload["clean_speech"] = score_clean(engine, console, chosen.show)
+    payload: dict[str, Any] = {"pack": pack.version, "rules": len(pack.rules)}
+    for name, engine in engines(pack).items():
+        console.rule(name)
+        payload[name] = score_texts(engine, cases, console, chosen.show)
     if not chosen.skip_rooms:
         payload["rooms"] = score_rooms(console, chosen.show)
     console.print(write_result("accuracy", payload))
+
+
+def engines(pack: RulePack) -> dict[str, ClaimEngine]:
+    """The ablation: patterns alone, and with the classifier where it is installed."""
+    found = {"patterns": ClaimEngine(pack)}
+    matchers = semantic_matchers(pack)
+    if matchers:
+        found["patterns + classifier"] = ClaimEngine(pack, matchers)
+    return found
+
+
+def score_texts(
+    engine: ClaimEngine, cases: Path | None, console: Console, show: bool
+) -> dict[str, Any]:
+    """Everything that is judged by the words alone."""
+    scores: dict[str, Any] = {}
+    if cases is not None:
+        scores["cases"] = {"file": cases.name, **score_cases(engine, cases, console, show)}
+    scores["corpus"] = {
+        path.stem: score_corpus(engine, path, console) for path in sorted(CORPUS.glob("*.jsonl"))
+    }
+    scores["clean_speech"] = score_clean(engine, console, show)
+    return scores
 
 
 def score_cases(engine: ClaimEngine, path: Path, console: Console, show: bool) -> dict[str, Any]:

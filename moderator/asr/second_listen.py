@@ -1,13 +1,14 @@
 """The second listen: does the sound bear out a term that was only written alike?
 
 Where the recogniser wrote 国家及 and a rule looks for 国家级, letters cannot tell a misheard
-claim from harmless talk. The sound can: the decoder is made to read the utterance once as it was
-written and once with the term in place, on the encoder output that gave the text in the first
-place, and the difference of the two log-probabilities says which the sound fits better.
+claim from harmless talk. So the decoder is made to read the utterance once as it was written and
+once with the term in place, on the encoder output that gave the text in the first place; the
+difference of the two log-probabilities says which the sound fits better.
 
 That ratio leans towards what was written: the decoder knows common words and hardly the names of
-illnesses. So it is kept beside the recogniser's own doubt, which is large where it wrote nonsense
-for a word that it does not know, and small where harmless words were really said.
+illnesses. Alone it tells little (`auc` in benchmarks/results/second_listen-*.json), so it is kept
+beside the recogniser's own doubt, which is large where it wrote nonsense for a word that it does
+not know, and small where harmless words were really said.
 """
 
 from __future__ import annotations

@@ -60,6 +60,8 @@ def test_patterns_bound_a_catastrophic_regex_in_time() -> None:
         list(pattern.find("a" * 60 + "好x"))
     with pytest.raises(ModeratorError, match="LM-210"):
         compile_pattern("(?:(?:最|最最)+)+$x", {}, "a.yaml:7").check_speed()
+    with pytest.raises(ModeratorError, match="LM-210"):
+        compile_pattern("(?:(?:最|好)+)+x", {}, "a.yaml:7").check_speed()
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ Four questions, four parts:
   is found as `samples/truth.py` says: channel, time (2 s of slack), and the category or the words.
   A record of disposition `violation` that meets no planted line is a false accusation.
 - *cases*: labelled sentences. `any-flag` counts every disposition, `strict` only `violation`.
-- *corpus*: the held-out families of `models/claim_classifier/data`, written by people who had not
-  seen the rules; neither rules nor classifier were tuned on them. Much of it is evasive on purpose.
+- *corpus*: the held-out families of `models/claim_classifier/data`, written without sight
+  of the rules; neither rules nor classifier were tuned on them. Much of it is evasive on purpose.
 - *clean speech*: harmless talk; flags an hour at 240 characters a minute, a fluent host's pace.
 """
 

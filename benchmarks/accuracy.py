@@ -33,10 +33,11 @@ from benchmarks.report import write_result
 from benchmarks.rules_speed import corpus
 from moderator import check, load_rules
 from moderator.claims.classifier import semantic_matchers
-from moderator.claims.engine import ClaimEngine, ClaimSession
+from moderator.claims.diff import verdicts
+from moderator.claims.engine import ClaimEngine
 from moderator.claims.passports import Passport, load_passports, passport_from
 from moderator.claims.rules import RulePack
-from moderator.records import PRODUCT_CATEGORIES, Room, ScriptLine, Violation
+from moderator.records import PRODUCT_CATEGORIES, Room, Violation
 from samples.truth import compare
 
 REPOSITORY = Path(__file__).parents[1]
@@ -174,11 +175,7 @@ def flag(
     passports = [passport_from(product, "case")] if product else []
     if not passports and category in PRODUCT_CATEGORIES and category != "other":
         passports = [Passport(category=category)]
-    session = ClaimSession(engine, Room(), passports)
-    return {
-        sighting.finding.rule.id: str(sighting.finding.disposition)
-        for sighting in session.observe(ScriptLine(text))
-    }
+    return verdicts(engine, text, passports[0] if passports else None)
 
 
 def score_clean(engine: ClaimEngine, console: Console, show: bool) -> dict[str, Any]:

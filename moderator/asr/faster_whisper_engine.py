@@ -107,6 +107,10 @@ class FasterWhisperEngine:
             found.update(zip(chosen, batch.transcribe(), strict=True))
         return [self._settled(segments[i], found[i]) for i in range(len(segments))]
 
+    def draft(self, segments: Sequence[SpeechSegment]) -> list[Transcript]:
+        """As `transcribe`, greedily: text for a display, at about two thirds of the cost."""
+        return self.encode(segments).transcribe(beam_size=1)
+
     def set_beam(self, beam_size: int) -> None:
         """Decode with so many beams from the next batch on: fewer cost less and err more."""
         self.options = replace(self.options, beam_size=beam_size)

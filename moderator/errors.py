@@ -157,6 +157,34 @@ DURATION_DIFFERS = ErrorSpec(
     "the file may be incomplete",
     "文件可能不完整",
 )
+RESOLVER_FAILED = ErrorSpec(
+    "LM-116",
+    "the URL resolver {name} gave no address ({reason})",
+    "直播地址解析器 {name} 没有给出地址（{reason}）",
+    'run it by hand with the room\'s id; it prints a URL or {{"url": …}}',
+    '请手动运行并传入直播间编号；它应输出地址或 {{"url": …}}',
+)
+CLIP_NOT_READY = ErrorSpec(
+    "LM-117",
+    "the clip needs media up to {until_s} s; {there_s} s have arrived",
+    "片段需要录到 {until_s} 秒，目前到 {there_s} 秒",
+    "ask again once it is there",
+    "请稍后再试",
+)
+CLIP_GONE = ErrorSpec(
+    "LM-118",
+    "media-clock seconds {begin_s} to {end_s} are not in the ring buffer",
+    "环形缓存中没有 {begin_s} 到 {end_s} 秒的内容",
+    "keep more with a larger max_s or max_bytes",
+    "请调大 max_s 或 max_bytes 以保留更久",
+)
+SOURCE_INVALID = ErrorSpec(
+    "LM-119",
+    "room {room}: {reason}",
+    "直播间 {room}：{reason}",
+    "mend the room's source",
+    "请修正该直播间的来源设置",
+)
 
 # --- LM-2xx rules and law -----------------------------------------------------------
 

@@ -425,3 +425,17 @@ WIRING = ErrorSpec(
     "mend the order of the stages",
     "请调整环节顺序",
 )
+NO_SESSION = ErrorSpec(
+    "LM-703",
+    "{path}: no recorded session in it ({reason})",
+    "{path}：其中没有录制的场次（{reason}）",
+    "name a folder that `moderator watch --out` wrote, or its journal.sqlite3",
+    "请指定 `moderator watch --out` 写出的文件夹，或其中的 journal.sqlite3",
+)
+PORT_TAKEN = ErrorSpec(
+    "LM-704",
+    "{place}: the port for metrics cannot be opened ({reason})",
+    "{place}：监控端口无法打开（{reason}）",
+    "name another with --metrics-port, or 0 for a free one",
+    "请用 --metrics-port 指定其他端口，0 表示自动选择",
+)

@@ -6,7 +6,7 @@ Callers hand in the time (seconds of any steady clock) and hold a lock where the
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -59,10 +59,10 @@ class FairQueue(Generic[Item]):
     def put(self, room: str, item: Item, *, length_s: float, now: float, deadline: float) -> None:
         self._rooms.setdefault(room, deque()).append(Waiting(room, item, length_s, now, deadline))
 
-    def stale(self, now: float) -> list[Waiting[Item]]:
-        """Drop and return what has waited too long."""
+    def stale(self, now: float, spare: Collection[str] = ()) -> list[Waiting[Item]]:
+        """Drop and return what has waited too long, of all rooms but those to `spare`."""
         dropped = []
-        for room in list(self._rooms):
+        for room in [room for room in self._rooms if room not in spare]:
             items = self._rooms[room]
             while items and now - items[0].put_at > self.max_wait_s:
                 dropped.append(items.popleft())
@@ -180,6 +180,11 @@ class NewestFirst(Generic[Item]):
 
     def close(self, room: str) -> None:
         self._slots.pop(room, None)
+
+    def holds(self, room: str) -> bool:
+        """Whether an item of `room` waits."""
+        slot = self._slots.get(room)
+        return slot is not None and slot.item is not None
 
     def replaced(self, room: str) -> int:
         """How many items of `room` were replaced before they were taken."""

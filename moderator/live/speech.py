@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from time import monotonic, perf_counter, thread_time
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import structlog
@@ -39,7 +39,7 @@ class SharedVoice(Protocol):
     def room(self) -> VoiceActivity: ...
 
     def probabilities(
-        self, rooms: Sequence[tuple[VoiceActivity, Samples]], /
+        self, rooms: Sequence[tuple[Any, Samples]], /
     ) -> list[NDArray[np.float32]]: ...
 
 
@@ -340,8 +340,8 @@ class SpeechWorker:
 
     def _drop_stale(self) -> None:
         with self._change:
-            patient = any(room.may_wait for room in self._rooms.values())
-            stale = [] if patient else self._queue.stale(self._clock())
+            patient = {room.id for room in self._rooms.values() if room.may_wait}
+            stale = self._queue.stale(self._clock(), spare=patient)
             rooms = [(self._rooms[one.room], one.item) for one in stale if one.room in self._rooms]
             for room, _ in rooms:
                 room.in_work -= 1
@@ -396,10 +396,11 @@ class SpeechWorker:
         speaking = {}
         for room_id, room in rooms.items():
             speech = room.segmenter.open_speech()
-            if speech is not None and speech.duration_s >= SHORTEST_DRAFT_S:
-                # Nothing new since the last text: nothing new to show.
-                if speech.end - room.drafted_to >= 0.3:
-                    speaking[room_id] = speech
+            if speech is None or speech.duration_s < SHORTEST_DRAFT_S:
+                continue
+            # Nothing new since the last text: nothing new to show.
+            if speech.end - room.drafted_to >= 0.3:
+                speaking[room_id] = speech
         chosen = self._pacer.next(list(speaking), now)
         if chosen is None:
             return

@@ -93,6 +93,12 @@ class RoomConfig(_Strict):
     allow_private: bool | None = Field(
         None, title="Private addresses", description="Allow the stream on a private address."
     )
+    wait_for_next: bool | None = Field(
+        None,
+        title="Next broadcast",
+        description="When a broadcast is over, wait for the next one; default for streams, not "
+        "for files.",
+    )
     platform: str = Field("", title="Platform", description="For records and rules.")
     title: str = Field("", title="Title", description="Title of the room.")
     host: str = Field("", title="Host", description="Who speaks.")
@@ -178,6 +184,10 @@ class RoomConfig(_Strict):
                 value = os.environ[variable]
             filled[name] = value
         return filled
+
+    @property
+    def is_file(self) -> bool:
+        return bool(self.source) and "://" not in self.source
 
     @property
     def urgency(self) -> int:

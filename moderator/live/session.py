@@ -123,6 +123,7 @@ class RoomSession:
         self.counts: Counter[str] = Counter()
         self.cpu_s = 0.0
         self.done = threading.Event()
+        self.started = False
         self._journal = journal
         self._clock = clock
         self._alerts = alerts or AlertRules([])
@@ -143,7 +144,8 @@ class RoomSession:
 
     def start(self) -> None:
         """Begin to write, once the media clock runs; what came before waits in the queue."""
-        if not self._thread.ident:
+        if not self.started:
+            self.started = True
             self._thread.start()
 
     # --- from the workers and the feed: hand over and return ----------------------------

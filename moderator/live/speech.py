@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from moderator.asr.engine import AsrEngine, Samples, SpeechSegment, Transcript
 from moderator.asr.guards import distrust_of, guard
 from moderator.asr.second_listen import Heard, Likenesses, Scores, SecondListen
-from moderator.asr.segmenter import LIVE, SegmenterOptions, SpeechSegmenter
+from moderator.asr.segmenter import LIVE, THRIFTY, SegmenterOptions, SpeechSegmenter
 from moderator.asr.vad import VoiceActivity
 from moderator.live.config import SpeechConfig
 from moderator.live.queues import FairQueue, InterimPacer, Waiting
@@ -135,6 +135,7 @@ class SpeechWorker:
         self.stats = SpeechStats()
         self.options: SegmenterOptions = LIVE
         self.interim = True
+        self._beam_wanted = self._beam = self.config.beam
         self._vad = vad
         self._clock = clock
         self._max_lag_s = max_lag_s
@@ -219,6 +220,12 @@ class SpeechWorker:
             if room in self._rooms:
                 self._rooms[room].ending = True
                 self._change.notify_all()
+
+    def give_up(self, *, interim: bool, beam: bool, phrases: bool) -> None:
+        """What to do without for now: interim text, the wide beam, the cut at short phrases."""
+        self.interim = not interim
+        self.options = THRIFTY if phrases else LIVE
+        self._beam_wanted = self.config.narrow_beam if beam else self.config.beam
 
     def lag_s(self, room: str) -> float:
         """How long the oldest sound of the room has waited that is ready to be worked on."""
@@ -353,6 +360,9 @@ class SpeechWorker:
         room.listener.on_sound_lost(start, end, "overload")
 
     def _decode(self, batch: list[Waiting[SpeechSegment]]) -> None:
+        if self._beam != self._beam_wanted and isinstance(self.engine, SetsBeam):
+            self.engine.set_beam(self._beam_wanted)
+            self._beam = self._beam_wanted
         began = perf_counter()
         segments = [one.item for one in batch]
         heard = self._heard(segments)

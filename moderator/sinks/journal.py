@@ -202,7 +202,10 @@ class Journal:
             "WHERE ? IS NULL OR room = ? ORDER BY started, session",
             (room, room),
         )
-        return [SessionInfo(*row[:6], bool(row[6])) for row in rows]
+        return [
+            SessionInfo(session, room, started, next_seq, head, resume_s, bool(ended))
+            for session, room, started, next_seq, head, resume_s, ended in rows
+        ]
 
     def read(self, query: str, values: Sequence[object] = ()) -> list[Any]:
         """Rows of a query. Raises LM-801 when the file is damaged."""

@@ -13,7 +13,13 @@ from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, NoSuchModul
 
 from moderator.errors import SINK_CONFIG, SINK_PACKAGE, ModeratorError, in_ui_language
 from moderator.sinks.config import SinkOptions, SinkPlace, read_options, secret
-from moderator.sinks.envelope import EVENT_TYPES, Envelope, canonical
+from moderator.sinks.envelope import (
+    EVENT_TYPES,
+    RECORD_TYPES,
+    Envelope,
+    canonical,
+    parse_line,
+)
 from moderator.sinks.sink import Rejected, Unavailable
 
 tables = sa.MetaData()
@@ -130,6 +136,39 @@ def stored_lines(url: sa.URL) -> Iterator[str]:
         engine.dispose()
 
 
+def record_faults(url: sa.URL) -> Iterator[tuple[str, str]]:
+    """Records in `moderator_violations` that the envelopes beside them do not give."""
+    engine = sa.create_engine(url, hide_parameters=True)
+    records: dict[str, dict[str, Any]] = {}
+    last: dict[str, Envelope] = {}
+    try:
+        with engine.connect() as connection:
+            told = sa.select(events.c.line).where(events.c.type.in_(RECORD_TYPES))
+            for line in connection.execute(told.order_by(events.c.session, events.c.seq)).scalars():
+                try:
+                    envelope = parse_line(line)
+                except (ValueError, TypeError):
+                    continue
+                id = envelope.record or ""
+                if envelope.type == "violation":
+                    records[id] = envelope.body or {}
+                elif id in records:
+                    records[id] = merged(records[id], envelope)
+                else:
+                    continue
+                last[id] = envelope
+            for row in connection.execute(sa.select(violations)).mappings():
+                record = records.pop(row["id"], None)
+                if record is None:
+                    yield row["id"], in_ui_language("no envelope tells of it", "没有对应的记录")
+                elif dict(row) != {"id": row["id"], **_columns(last[row["id"]], record)}:
+                    yield row["id"], in_ui_language("the record was changed", "记录被改动")
+            for id in records:
+                yield id, in_ui_language("the record was taken out", "记录被删去")
+    finally:
+        engine.dispose()
+
+
 def _insert_new(connection: sa.Connection, batch: Sequence[Envelope]) -> list[Envelope]:
     ids = [envelope.id for envelope in batch]
     there = set(connection.execute(sa.select(events.c.id).where(events.c.id.in_(ids))).scalars())
@@ -162,9 +201,8 @@ def _apply(connection: sa.Connection, envelope: Envelope) -> None:
         row = {"id": body["id"], **_columns(envelope, body)}
         connection.execute(violations.delete().where(violations.c.id == body["id"]))
         connection.execute(violations.insert(), [row])
-    elif envelope.type in {"violation.updated", "evidence"}:
-        id = body.get("violation", body.get("id"))
-        mine = violations.c.id == id
+    elif envelope.type in RECORD_TYPES:
+        mine = violations.c.id == envelope.record
         text = connection.execute(sa.select(violations.c.record).where(mine)).scalar()
         if text is None:
             return

@@ -33,6 +33,9 @@ SESSION_TYPES = (
 )
 """What a room's session says."""
 
+RECORD_TYPES = ("violation", "violation.updated", "evidence")
+"""What makes up a record and its evidence."""
+
 CUSTODY_TYPES = ("hold.added", "hold.removed", "retention.removed")
 """What happened to the records later: legal holds, and what was removed when its time was up."""
 
@@ -106,6 +109,14 @@ class Envelope:
         return hashlib.sha256(canonical(fields).encode()).hexdigest()
 
     @property
+    def record(self) -> str | None:
+        """The id of the violation that this is or tells more of; None for anything else."""
+        if self.body is None or self.type not in RECORD_TYPES:
+            return None
+        found = self.body.get("violation", self.body.get("id"))
+        return found if isinstance(found, str) else None
+
+    @property
     def pruned(self) -> bool:
         """Whether retention removed the body; `hash` still links the chain."""
         return self.body is None
@@ -116,11 +127,19 @@ _TEXTS = ("id", "key", "session", "room", "type", "time", "prev", "hash")
 
 
 def parse_line(line: str | bytes) -> Envelope:
-    """The envelope in a line of JSON. Raises ValueError."""
-    document = json.loads(line)
+    """The envelope in a line of JSON. Raises ValueError, also where a name stands twice: readers
+    differ in which of the two they take."""
+    document = json.loads(line, object_pairs_hook=_named_once)
     if not isinstance(document, dict):
         raise ValueError("not a JSON object")
     return Envelope.from_json(document)
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        raise ValueError("a name stands twice in an object")
+    return document
 
 
 def seal(

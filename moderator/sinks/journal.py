@@ -9,11 +9,17 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
-from moderator.errors import JOURNAL_DAMAGED, JOURNAL_IN_USE, ModeratorError, in_ui_language
+from moderator.errors import (
+    JOURNAL_DAMAGED,
+    JOURNAL_IN_USE,
+    MISSING_FILE,
+    ModeratorError,
+    in_ui_language,
+)
 from moderator.sinks.envelope import GENESIS, Envelope, clean, parse_line, seal
 from moderator.sinks.journal_writer import JournalWriter
 
@@ -299,10 +305,11 @@ def append_in(connection: sqlite3.Connection, session: str, room: str, entry: En
         media_s=entry.media_s,
     )
     connection.execute(
-        "INSERT INTO events (session, seq, room, type, key, id, time, line) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO events (session, seq, room, type, key, id, time, record, line) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             *(session, seq, room, envelope.type, envelope.key, envelope.id, envelope.time),
+            envelope.record,
             envelope.line(),
         ),
     )
@@ -313,6 +320,18 @@ def append_in(connection: sqlite3.Connection, session: str, room: str, entry: En
         (session, room, envelope.time, seq + 1, envelope.hash, entry.type == "session.ended"),
     )
     return envelope
+
+
+def prune_in(connection: sqlite3.Connection, session: str, seqs: Sequence[int]) -> None:
+    """Remove the bodies of envelopes; their hashes stay and link the chain."""
+    for seq in seqs:
+        (line,) = connection.execute(
+            "SELECT line FROM events WHERE session = ? AND seq = ?", (session, seq)
+        ).fetchone()
+        connection.execute(
+            "UPDATE events SET line = ?, pruned = 1 WHERE session = ? AND seq = ?",
+            (replace(parse_line(line), body=None).line(), session, seq),
+        )
 
 
 def _checkpoint_in(connection: sqlite3.Connection, session: str, media_s: float) -> None:
@@ -340,10 +359,13 @@ CREATE TABLE IF NOT EXISTS events (
     id TEXT NOT NULL UNIQUE,
     time TEXT NOT NULL,
     line TEXT NOT NULL,
+    record TEXT,
+    pruned INTEGER NOT NULL DEFAULT 0,
     UNIQUE (session, seq),
     UNIQUE (session, key)
 );
 CREATE INDEX IF NOT EXISTS events_by_type ON events (type, n);
+CREATE INDEX IF NOT EXISTS events_by_record ON events (record) WHERE record IS NOT NULL;
 CREATE TABLE IF NOT EXISTS sessions (
     session TEXT PRIMARY KEY,
     room TEXT NOT NULL,
@@ -380,6 +402,14 @@ def _connect(path: Path, sync: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def journal_at(path: Path) -> Path:
+    """The journal of an output folder, or `path` itself when it is a file. Raises LM-101."""
+    found = path / FILE_NAME if path.is_dir() else path
+    if not found.is_file():
+        raise ModeratorError(MISSING_FILE, path=found)
+    return found
 
 
 def _create(connection: sqlite3.Connection, path: Path) -> None:

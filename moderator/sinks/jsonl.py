@@ -28,7 +28,10 @@ REMEMBERED = 4096
 class JsonlOptions(SinkOptions):
     dir: str = Field("", title="Folder", description="Default: the output folder.")
     rotate_mib: int = Field(
-        256, ge=0, title="Rotation", description="A file this large is set aside; 0 is never."
+        256,
+        ge=0,
+        title="Rotation",
+        description="A file this large is set aside, as is last month's; 0 is no bound.",
     )
     sync: bool = Field(True, title="Sync", description="Wait for the disk after each batch.")
 
@@ -119,6 +122,7 @@ class _Lines:
         fresh = [(id, text) for id, text in lines if id not in known]
         if not fresh:
             return
+        self._new_month()
         before = self._file.seek(0, os.SEEK_END)
         data = "".join(text + "\n" for _, text in fresh).encode()
         try:
@@ -134,6 +138,14 @@ class _Lines:
         self._written.extend(id for id, _ in fresh)
         limit = self._options.rotate_mib << 20
         if limit and before + len(data) >= limit:
+            self._set_aside()
+
+    def _new_month(self) -> None:
+        """A file never spans months, so that retention can remove it as a whole."""
+        state = os.fstat(self._file.fileno())
+        last = datetime.fromtimestamp(state.st_mtime, UTC)
+        now = datetime.now(UTC)
+        if state.st_size and (last.year, last.month) != (now.year, now.month):
             self._set_aside()
 
     def _set_aside(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Container, Iterator, Set
 from dataclasses import dataclass, field
 
 from moderator.errors import in_ui_language
@@ -37,9 +37,14 @@ class ChainCheck:
     types only): each is proved by itself, and the links where both ends are there.
     """
 
-    def __init__(self, *, partial: bool = False) -> None:
+    def __init__(
+        self, *, partial: bool = False, wanted: Container[tuple[str, int]] = frozenset()
+    ) -> None:
         self.partial = partial
+        self._wanted = wanted
         self.envelopes = 0
+        self.hashes: dict[tuple[str, int], str] = {}
+        """Session and number → hash, of those in `wanted`."""
         self.removed_files: dict[str, str] = {}
         """Path → SHA-256 of what retention says it removed."""
         self._sessions: dict[str, _State] = {}
@@ -49,6 +54,8 @@ class ChainCheck:
     def feed(self, envelope: Envelope) -> Break | None:
         """The break that this envelope shows, if it is its session's first."""
         self.envelopes += 1
+        if (envelope.session, envelope.seq) in self._wanted:
+            self.hashes[envelope.session, envelope.seq] = envelope.hash
         state = self._sessions.setdefault(envelope.session, _State())
         if state.broken:
             return None

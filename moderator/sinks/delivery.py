@@ -22,6 +22,9 @@ from moderator.sinks.sink import Rejected, Sink, SinkError, Unavailable
 
 log = structlog.get_logger()
 
+SAVE_EVERY_S = 0.1
+"""How often a busy sink's cursor is written; killed in between, so much goes out again."""
+
 LOOK_AGAIN_S = 1.0
 """Another process may append without waking us: its envelopes wait no longer than this."""
 
@@ -69,7 +72,7 @@ class Delivery:
     Envelopes go in the order of the journal, so the order within each room is kept. One that
     fails is tried again after pauses that double and vary, and holds back what is behind it; when
     it is given up it goes to the dead letters and the sink's cursor moves on. The cursor is in the
-    journal and moves after the sink took the envelopes: killed in between, the same envelopes go
+    journal and moves after the sink took the envelopes: killed in between, the last envelopes go
     out again, with the same ids.
 
     The pauses are waited for here and not by a retrying library, whose sleep could not end at
@@ -94,7 +97,8 @@ class Delivery:
         if cursor is None:
             cursor = journal.last() if options.start == "now" else 0
             journal.move_cursor(sink.name, cursor)
-        self._saved = self._position = cursor
+        self._position = cursor
+        self._saved_at = time.monotonic()
         self._moved = threading.Condition()
         self._thread = threading.Thread(target=self._run, name=f"sink-{sink.name}", daemon=True)
 
@@ -152,12 +156,11 @@ class Delivery:
         try:
             while not self._stop.is_set():
                 try:
-                    head = self._journal.last()
-                    found = self._journal.after(self._position, self._size, types=self.sink.types)
+                    found = self._look()
                     if found:
                         self._carry(found)
                         continue
-                    self._move(max(head, self._position), save=False)
+                    self._save()
                 except (ModeratorError, OSError) as error:
                     # The journal or the dead letters cannot be used now; nothing was passed over.
                     self._note_failure(error)
@@ -172,6 +175,17 @@ class Delivery:
             self.sink.close()
             with self._moved:
                 self._moved.notify_all()
+
+    def _look(self) -> list[tuple[int, Envelope]]:
+        """The next envelopes; when there are none, what others may have is passed over."""
+        found = self._journal.after(self._position, self._size, types=self.sink.types)
+        if not found:
+            # The end is read before a second look, or what comes in between would be passed over.
+            head = self._journal.last()
+            found = self._journal.after(self._position, self._size, types=self.sink.types)
+            if not found:
+                self._move(max(head, self._position))
+        return found
 
     def _carry(self, found: Sequence[tuple[int, Envelope]]) -> None:
         """Deliver `found` or, after as many tries as the options allow, give up its first."""
@@ -234,19 +248,23 @@ class Delivery:
             log.warning("sink_failing", sink=self.sink.name, reason=self._last_error)
         self._failing = True
 
-    def _move(self, place: int, *, delivered: int = 0, dead: int = 0, save: bool = True) -> None:
+    def _move(self, place: int, *, delivered: int = 0, dead: int = 0) -> None:
         unsaved_delivered, unsaved_dead = self._unsaved
         self._unsaved = (unsaved_delivered + delivered, unsaved_dead + dead)
         with self._moved:
             self._position = place
             self._moved.notify_all()
-        if save:
+        if time.monotonic() - self._saved_at > SAVE_EVERY_S:
             self._save()
 
     def _save(self) -> None:
-        """Write the cursor. When the disk is full the next move writes it: at least once."""
-        if self._position == self._saved:
+        """Write the cursor, unless all that it passed over was not for this sink.
+
+        When the disk is full the next call writes it: at least once.
+        """
+        if self._unsaved == (0, 0):
             return
+        self._saved_at = time.monotonic()
         delivered, dead = self._unsaved
         try:
             self._journal.move_cursor(
@@ -255,7 +273,7 @@ class Delivery:
         except ModeratorError as error:
             log.warning("cursor_not_saved", sink=self.sink.name, reason=str(error))
             return
-        self._saved, self._unsaved = self._position, (0, 0)
+        self._unsaved = (0, 0)
 
 
 class Deliveries:

@@ -48,6 +48,7 @@ class JournalWriter:
         self._closed = False
         self.trouble: str | None = None
         """Why nothing can be written at the moment; None while all is well."""
+        self._trouble_since = 0.0
         self.commits = 0
         self.changed = threading.Condition()
         """Notified after every commit."""
@@ -115,6 +116,7 @@ class JournalWriter:
                     connection.rollback()
                 reason = str(error)
                 if self.trouble is None:
+                    self._trouble_since = time.monotonic()
                     log.error("journal_write_failed", reason=reason)
                 self.trouble = reason
                 patience_s = self._patience_s
@@ -126,7 +128,8 @@ class JournalWriter:
                 time.sleep(pause_s)
                 pause_s = min(RETRY_MAX_S, 2 * pause_s)
         if self.trouble is not None:
-            log.info("journal_write_recovered", waited_s=round(time.monotonic() - began, 1))
+            lasted_s = round(time.monotonic() - self._trouble_since, 1)
+            log.info("journal_write_recovered", after_s=lasted_s)
             self.trouble = None
         self.commits += 1
         _settle(group, outcomes)

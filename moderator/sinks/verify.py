@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,48 +54,47 @@ def verify(
 
     Raises LM-101, LM-809 (nothing there that can be verified), LM-808.
     """
+    copy = _copy(against)
+    check = ChainCheck(partial=partial, wanted=copy.keys())
     if "://" in target:
-        result = _database(target, evidence, partial)
+        result = _database(target, evidence, check)
     else:
         path = Path(target)
         if not path.exists():
             raise ModeratorError(MISSING_FILE, path=path)
-        result = (
-            _folder(path, evidence, partial) if path.is_dir() else _file(path, evidence, partial)
-        )
-    if against is not None:
-        _compare(result, target, against)
+        result = _folder(path, evidence, check) if path.is_dir() else _file(path, evidence, check)
+    result.breaks += _differences(check, copy)
     return result
 
 
-def _folder(folder: Path, evidence: Path | None, partial: bool) -> Verification:
+def _folder(folder: Path, evidence: Path | None, check: ChainCheck) -> Verification:
     if (folder / FILE_NAME).is_file():
-        return _journal(folder / FILE_NAME, evidence or folder)
+        return _journal(folder / FILE_NAME, evidence or folder, check)
     if (folder / "events.jsonl").is_file():
-        return _lines_of(_event_files(folder), evidence or folder, partial)
+        files = [*sorted(folder.glob("events-*.jsonl")), folder / "events.jsonl"]
+        return _lines_of(files, evidence or folder, check)
     if (folder / MANIFEST).is_file():
         return _manifest(folder)
     raise ModeratorError(NOTHING_TO_VERIFY, path=folder)
 
 
-def _file(path: Path, evidence: Path | None, partial: bool) -> Verification:
+def _file(path: Path, evidence: Path | None, check: ChainCheck) -> Verification:
     with path.open("rb") as file:
         start = file.read(16)
     if start == b"SQLite format 3\0":
         if _application_id(path) == APPLICATION_ID:
-            return _journal(path, evidence or path.parent)
-        return _database(f"sqlite:///{path}", evidence, partial)
+            return _journal(path, evidence or path.parent, check)
+        return _database(f"sqlite:///{path}", evidence, check)
     if path.suffix == ".jsonl":
-        return _lines_of([path], evidence or path.parent, partial)
+        return _lines_of([path], evidence or path.parent, check)
     raise ModeratorError(NOTHING_TO_VERIFY, path=path)
 
 
 # --- journal ------------------------------------------------------------------------
 
 
-def _journal(path: Path, evidence: Path) -> Verification:
+def _journal(path: Path, evidence: Path, check: ChainCheck) -> Verification:
     result = Verification(str(path))
-    check = ChainCheck()
     files: list[tuple[Envelope, str, str]] = []
     try:
         with closing(_read_only(path)) as connection:
@@ -207,14 +206,8 @@ def _gone() -> str:
 # --- copies -------------------------------------------------------------------------
 
 
-def _event_files(folder: Path) -> list[Path]:
-    return [*sorted(folder.glob("events-*.jsonl")), folder / "events.jsonl"]
-
-
-def _lines_of(paths: Iterable[Path], evidence: Path | None, partial: bool) -> Verification:
-    paths = list(paths)
+def _lines_of(paths: Sequence[Path], evidence: Path, check: ChainCheck) -> Verification:
     result = Verification(str(paths[-1]))
-    check = ChainCheck(partial=partial)
     files: list[tuple[Envelope, str, str]] = []
     for path in paths:
         with path.open("rb") as file:
@@ -225,7 +218,7 @@ def _lines_of(paths: Iterable[Path], evidence: Path | None, partial: bool) -> Ve
     return result
 
 
-def _database(url: str, evidence: Path | None, partial: bool) -> Verification:
+def _database(url: str, evidence: Path | None, check: ChainCheck) -> Verification:
     try:
         from sqlalchemy.exc import SQLAlchemyError
 
@@ -241,7 +234,6 @@ def _database(url: str, evidence: Path | None, partial: bool) -> Verification:
         parsed = database_url(url)
         name = parsed.render_as_string(hide_password=True)
         result = Verification(name)
-        check = ChainCheck(partial=partial)
         files: list[tuple[Envelope, str, str]] = []
         for number, line in enumerate(stored_lines(parsed), start=1):
             _feed(result, check, files, line, f"row {number}")
@@ -352,56 +344,34 @@ def _manifest(folder: Path) -> Verification:
 # --- against a copy kept elsewhere --------------------------------------------------
 
 
-def _compare(result: Verification, target: str, against: Path) -> None:
-    if not against.is_file():
-        raise ModeratorError(MISSING_FILE, path=against)
-    wanted: dict[tuple[str, int], Envelope] = {}
-    with against.open("rb") as file:
+def _copy(path: Path | None) -> dict[tuple[str, int], Envelope]:
+    """The envelopes of a copy, by session and number. Raises LM-101, LM-809."""
+    copy: dict[tuple[str, int], Envelope] = {}
+    if path is None:
+        return copy
+    if not path.is_file():
+        raise ModeratorError(MISSING_FILE, path=path)
+    with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
                 document = json.loads(line)
                 # A webhook body carries the envelope as its data.
                 envelope = Envelope.from_json(document.get("data", document))
-            except (ValueError, TypeError, AttributeError) as error:
-                what = in_ui_language(f"not an envelope ({error})", f"不是合法的记录（{error}）")
-                result.breaks.append(Break(f"{against.name}:{number}", what))
-                continue
-            wanted[envelope.session, envelope.seq] = envelope
-    here = {(e.session, e.seq): e.hash for e in _all(target)}
-    for (session, seq), envelope in sorted(wanted.items()):
-        if here.get((session, seq)) != envelope.hash:
-            place = f"{envelope.room} {session} #{seq} {envelope.type} {envelope.id}"
-            there = (session, seq) in here
-            what = (
-                in_ui_language("differs from the copy", "与副本不一致")
-                if there
-                else in_ui_language("is in the copy and missing here", "副本中有而此处缺失")
-            )
-            result.breaks.append(Break(place, what, session, seq))
+            except (ValueError, TypeError, AttributeError):
+                raise ModeratorError(NOTHING_TO_VERIFY, path=f"{path}:{number}") from None
+            copy[envelope.session, envelope.seq] = envelope
+    return copy
 
 
-def _all(target: str) -> Iterator[Envelope]:
-    """Every envelope of `target` that can be read."""
-    for line in _stored(target):
-        try:
-            yield parse_line(line)
-        except (ValueError, TypeError):
+def _differences(check: ChainCheck, copy: dict[tuple[str, int], Envelope]) -> Iterator[Break]:
+    for (session, seq), envelope in sorted(copy.items()):
+        here = check.hashes.get((session, seq))
+        if here == envelope.hash:
             continue
-
-
-def _stored(target: str) -> Iterator[str | bytes]:
-    if "://" in target:
-        from moderator.sinks.database import database_url, stored_lines
-
-        yield from stored_lines(database_url(target))
-        return
-    path = Path(target)
-    journal = path / FILE_NAME if path.is_dir() else path
-    if journal.is_file() and journal.suffix != ".jsonl":
-        with closing(_read_only(journal)) as connection:
-            for (line,) in connection.execute("SELECT line FROM events ORDER BY n"):
-                yield line
-        return
-    for file in _event_files(path) if path.is_dir() else [path]:
-        with file.open("rb") as lines:
-            yield from lines
+        place = f"{envelope.room} {session} #{seq} {envelope.type} {envelope.id}"
+        what = (
+            in_ui_language("is in the copy and missing here", "副本中有而此处缺失")
+            if here is None
+            else in_ui_language("differs from the copy", "与副本不一致")
+        )
+        yield Break(place, what, session, seq)

@@ -57,10 +57,14 @@ class Shared:
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """A session that an earlier run of the program left open, and where it stood."""
+    """A session that an earlier run of the program left open, and where it stood.
+
+    `owed` are its records whose evidence was not cut yet.
+    """
 
     session: str
     resume: Resume
+    owed: tuple[Violation, ...] = ()
 
 
 class RoomRunner:
@@ -182,6 +186,9 @@ class RoomRunner:
         session = self._session(session_id, opened, evidence_room, crash)
         self.session = session
         self._open(session, opened)
+        if unfinished is not None and self._shared.evidence is not None:
+            for record in unfinished.owed:
+                self._shared.evidence.want(evidence_room, record)
         if self._stopping.is_set():
             feed.stop()
         try:

@@ -195,7 +195,7 @@ class RoomSession:
         self._post(self._set_conclusion, reason)
 
     def tell_degraded(self, body: dict[str, Any]) -> None:
-        self._post(self._write, "degraded", body, None, None)
+        self._post(self._note_degraded, body)
 
     def abandon(self) -> None:
         """End the thread without a conclusion, after a crash elsewhere in the room."""
@@ -280,7 +280,7 @@ class RoomSession:
         channel = observation.channel
         self.counts[channel] += 1
         body = observation_body(observation)
-        key = f"{channel}/{observation.start:.3f}/{self.counts[channel]}"
+        key = f"{channel}/{observation.start:.2f}/{observation.text[:40]}"
         self._write("observation", body, key, observation.end)
         return self._claims.observe(observation)
 
@@ -317,7 +317,9 @@ class RoomSession:
         if told is None:
             record = episode.record()
             if record.confidence >= self.setup.min_confidence:
-                self._told[episode.id] = self._write_new(record, words_end, pictures)
+                told = self._write_new(record, words_end, pictures)
+                episode.id = told.record.id
+                self._told[episode.id] = told
             return
         record = episode.record()
         firmer = (record.disposition, record.severity) != (
@@ -335,24 +337,32 @@ class RoomSession:
             latency_s = max(0.0, self._clock.media_now() - words_end)
             record = replace(record, latency_ms=round(latency_s * 1000, 1))
         key = f"{record.rule.id}/{record.channel}/{record.start:.2f}/{record.quote}"
-        self._write("violation", record.to_json(), key, record.start)
+        written = self._write("violation", record.to_json(), key, record.start)
+        if written["id"] != record.id:
+            # An earlier run of this session has told it already, under this id.
+            record = replace(record, id=written["id"])
+            self._want_evidence(record, pictures)
+            return _Told(record, monotonic())
+        if self._clock.paced and latency_s is not None:
+            latency_s = max(0.0, self._clock.media_now() - words_end)
         self.counts["violations"] += 1
         self.view.records += 1
         self.view.last_violation = f"{record.rule.title}：{record.quote}".replace("\n", " ")
         self.view.last_severity = str(record.severity)
         self.view.latency_ms = record.latency_ms
-        if self._clock.paced and latency_s is not None:
-            latency_s = max(0.0, self._clock.media_now() - words_end)
         self._hooks.on_record(record, latency_s)
         for alert in self._alerts.on_record(record, record.end):
             self.counts["alerts"] += 1
             key = f"{alert.config.event}/{record.id}/{alert.config.count}"
             self._write("alert", alert.body(), key, record.end)
             self._hooks.on_alert(self.setup.room.id, alert)
-        wanted = self._evidence is not None and record.channel != "stream"
-        if wanted and self._evidence is not None and self._evidence_room is not None:
-            self._evidence.want(self._evidence_room, record, pictures)
+        self._want_evidence(record, pictures)
         return _Told(record, monotonic())
+
+    def _want_evidence(self, record: Violation, pictures: tuple[Picture, ...]) -> None:
+        if self._evidence is None or self._evidence_room is None or record.channel == "stream":
+            return
+        self._evidence.want(self._evidence_room, record, pictures)
 
     def _write_update(self, told: _Told, record: Violation) -> None:
         record = replace(record, latency_ms=told.record.latency_ms)
@@ -367,6 +377,9 @@ class RoomSession:
         self.counts["gaps"] += 1
         body = {"start": round(start, 3), "end": round(end, 3), "reason": reason}
         self._write("session.gap", body, f"gap/{start:.3f}/{end:.3f}/{reason}", start)
+
+    def _note_degraded(self, body: dict[str, Any]) -> None:
+        self._write("degraded", body, None, None)
 
     def _note_state(self, change: StateChange) -> None:
         body = {
@@ -441,8 +454,14 @@ class RoomSession:
             if told is not None:
                 self._write_update(told, episode.record())
 
-    def _write(self, type: str, body: dict[str, Any], key: str | None, at: float | None) -> None:
-        self._journal.append(self.setup.id, self.setup.room.id, type, body, key=key, media_s=at)
+    def _write(
+        self, type: str, body: dict[str, Any], key: str | None, at: float | None
+    ) -> dict[str, Any]:
+        """Durable when it returns; the body that is in the journal under `key`."""
+        setup = self.setup
+        envelope = self._journal.append(setup.id, setup.room.id, type, body, key=key, media_s=at)
+        written: dict[str, Any] = envelope.body or body
+        return written
 
     def write_evidence(self, record: Violation, body: dict[str, Any]) -> None:
         """An `evidence` event; on the evidence worker's thread."""

@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
@@ -20,6 +20,7 @@ from moderator.live.display import Overview, RoomRow
 from moderator.live.metrics import Metrics, RoomSample, Sample, SampleSource
 from moderator.live.runner import RoomRunner, Shared, Unfinished
 from moderator.records import Violation
+from moderator.sinks.delivery import Delivery
 
 log = structlog.get_logger()
 
@@ -27,14 +28,6 @@ TICK_S = 0.5
 SILENT_WORKER_S = 60.0
 """A worker that has shown no life for so long hangs: no batch takes a minute."""
 NOT_READY_LAG_S = 30.0
-
-
-class SinkStats(Protocol):
-    """How the delivery to one sink goes; SINKS' `Delivery` gives one."""
-
-    name: str
-
-    def stats(self) -> Any: ...
 
 
 class Supervisor(SampleSource):
@@ -50,7 +43,7 @@ class Supervisor(SampleSource):
         shared: Shared,
         *,
         reload_config: Callable[[], WatchConfig] | None = None,
-        deliveries: Sequence[SinkStats] = (),
+        deliveries: Sequence[Delivery] = (),
         unfinished: dict[str, Unfinished] | None = None,
         on_record: Callable[[Violation], None] | None = None,
         teleprompter: Path | None = None,
@@ -350,7 +343,17 @@ class Supervisor(SampleSource):
         return sample
 
     def _sinks(self) -> dict[str, dict[str, float]]:
-        return {delivery.name: _numbers(delivery.stats()) for delivery in self._deliveries}
+        found: dict[str, dict[str, float]] = {}
+        for delivery in self._deliveries:
+            with suppress(ModeratorError):  # the journal is being closed
+                stats = delivery.stats()
+                found[stats.sink] = {
+                    "delivered": stats.delivered,
+                    "failed": stats.failures,
+                    "dead": stats.dead,
+                    "behind": stats.pending,
+                }
+        return found
 
 
 def _room_sample(runner: RoomRunner) -> RoomSample:
@@ -364,9 +367,3 @@ def _room_sample(runner: RoomRunner) -> RoomSample:
             sample.stalls, sample.gap_s = stats.stalls, stats.gap_s
             sample.drops = {str(reason): count for reason, count in stats.drops.items()}
     return sample
-
-
-def _numbers(stats: Any) -> dict[str, float]:
-    fields = getattr(stats, "__dataclass_fields__", None)
-    named = {name: getattr(stats, name) for name in fields} if fields else dict(stats)
-    return {name: float(v) for name, v in named.items() if isinstance(v, int | float)}

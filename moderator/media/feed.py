@@ -9,24 +9,30 @@ clock, and what was missed is a Gap.
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass, field
 from math import inf
 from subprocess import TimeoutExpired
 from time import monotonic
 
-from moderator.errors import SOURCE_INVALID, ModeratorError, in_ui_language
-from moderator.media.address import AddressPolicy, Network, is_url, redact, redact_text
+from moderator.errors import SOURCE_INVALID, ModeratorError
+from moderator.media.address import AddressPolicy, is_url, redact_text
 from moderator.media.blocks import AudioBlock, VideoFrame
 from moderator.media.clock import Jump
-from moderator.media.connection import Connection, Decode, Wanted, open_way
-from moderator.media.egress import EgressLimits
+from moderator.media.connection import Connection, Wanted, open_way
+from moderator.media.feed_options import (
+    FeedOptions,
+    FeedStats,
+    InputLimits,
+    Resume,
+    SourceSpec,
+    check_headers,
+    check_source,
+)
+from moderator.media.feed_reading import FeedReading
 from moderator.media.interleave import NothingYet
-from moderator.media.probe import MAX_FRAME_PIXELS
 from moderator.media.resolver import FreshUrl, Resolver
 from moderator.media.retry import Retries
 from moderator.media.ring import RingBuffer, RingWriter
@@ -56,123 +62,6 @@ __all__ = [
 Out = AudioBlock | VideoFrame | Gap
 
 
-@dataclass(frozen=True, slots=True)
-class SourceSpec:
-    """Where a room's media comes from: a stream URL, or a file (any path).
-
-    A file is played at live speed with `realtime`, else as fast as it is read (nothing is
-    dropped then). `headers` go with HTTP requests to the host of the URL and are never logged;
-    over https every host that the stream leads to gets them. With a `resolver`, `url` may be
-    empty. `networks` are private networks that may be reached although `allow_private` is off.
-    """
-
-    url: str = field(default="", repr=False)
-    realtime: bool = False
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    resolver: Resolver | None = None
-    allow_private: bool = False
-    networks: tuple[Network, ...] = ()
-
-    @property
-    def shown(self) -> str:
-        """The source as it may be logged."""
-        return redact(self.url) if is_url(self.url) else self.url
-
-
-@dataclass(frozen=True, slots=True)
-class InputLimits:
-    """What a source may cost. The proxy's bounds are those of `EgressLimits`."""
-
-    egress: EgressLimits = field(default_factory=EgressLimits)
-    memory_bytes: int = 4 << 30
-    """Address space of ffmpeg: mostly libraries and stacks that are never touched."""
-    segment_bytes: int = 1 << 30
-    """Largest file of the ring: a stream without key frames is one file."""
-
-
-@dataclass(frozen=True, slots=True)
-class FeedOptions:
-    """How a room's input is decoded and watched. Seconds of wall clock unless said otherwise."""
-
-    audio: bool = True
-    video: bool = True
-    frame_every_s: float = 2.0
-    """Media seconds between frames; `set_frame_every` can only make them rarer."""
-    scene_change: float | None = None
-    max_frame_side: int = 1280
-    max_frame_pixels: int = MAX_FRAME_PIXELS
-    block_s: float = 0.2
-    """Media seconds of sound handed out together."""
-    threads: int = 1
-    decode: Decode = "all"
-    """Which pictures are decoded: `key` costs a fraction and gives one picture a key frame."""
-    connect_timeout_s: float = 15.0
-    stall_after_s: float = 5.0
-    reconnect_after_s: float = 15.0
-    """A stall this long ends the connection."""
-    fast_retries: int = 3
-    fast_retry_s: float = 0.5
-    backoff_max_s: float = 60.0
-    ended_after_s: float = 30.0
-    """A stream that ended properly and has not returned for so long is over."""
-    give_up_after_s: float | None = None
-    """An outage of any other kind this long fails the room; None: never."""
-    audio_backlog_s: float = 60.0
-    """Sound (media seconds) that may wait for a slow reader; the oldest goes first."""
-    frame_backlog: int = 4
-    silent_after_s: float = 30.0
-    frozen_after_s: float = 30.0
-    max_drift_s: float = 10.0
-    limits: InputLimits = field(default_factory=InputLimits)
-
-    def __post_init__(self) -> None:
-        positive = (
-            self.frame_every_s,
-            self.block_s,
-            self.connect_timeout_s,
-            self.stall_after_s,
-            self.audio_backlog_s,
-            self.frame_backlog,
-            self.max_frame_side,
-        )
-        if min(positive) <= 0 or self.reconnect_after_s < self.stall_after_s:
-            raise ValueError("times must be positive, and reconnect_after_s at least stall_after_s")
-        if not (self.audio or self.video):
-            raise ValueError("neither audio nor video is wanted")
-
-
-@dataclass(frozen=True, slots=True)
-class Resume:
-    """Where an earlier run of the same session stood: its last media-clock second, and the wall
-    clock (seconds since 1970) of media-clock second 0."""
-
-    media_s: float
-    zero_wall_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class FeedStats:
-    """A snapshot. `drops`: `sound_blocks` and `frames` that a slow reader lost, `frames_thinned`
-    by `set_frame_every`, `sound_sent_again_s` that a new connection repeated."""
-
-    connects: int
-    reconnects: int
-    stalls: int
-    bytes_in: int
-    last_packet_wall_s: float | None
-    frames: int
-    audio_s: float
-    drops: Mapping[str, float]
-    ends: Mapping[Reason, int]
-    """Connections that ended, by why."""
-    gaps: int
-    gap_s: float
-    clock_drift_s: float
-    problems: frozenset[Reason]
-    log: tuple[str, ...]
-    """ffmpeg's last lines, addresses redacted."""
-
-
 class StreamFeed:
     """One room's input. Iterate it once, on a thread of the room's own; `stop` from any other.
 
@@ -199,7 +88,7 @@ class StreamFeed:
         self.room_id = room_id
         self.source = source
         self.options = options or FeedOptions()
-        _check_source(room_id, source)
+        check_source(room_id, source)
         self._ring = ring
         self._on_state = on_state
         self._on_notice = on_notice
@@ -215,6 +104,7 @@ class StreamFeed:
         self._absent: frozenset[str] = frozenset()
         self._was_live = False
         self._refusals = 0
+        self._hurried: deque[float] = deque(maxlen=_HURRIES)
         self._outage_began: float | None = None
         self._record_again_at = 0.0
         self._every_s = 0.0
@@ -280,7 +170,11 @@ class StreamFeed:
         self._iterated = True
         end = End(Reason.STOPPED, "stopped", over=True)
         try:
-            end = yield from self._connections()
+            try:
+                end = yield from self._connections()
+            except ModeratorError as error:
+                end = End(Reason.NOT_MEDIA, error.text().partition("\n")[0], over=True)
+                raise
             missing_until = self._clock.media_now() if self._outage_began is not None else 0.0
             if end.reason is not Reason.END_OF_STREAM:
                 yield from self._timeline.gap_until(missing_until, self._outage)
@@ -318,7 +212,7 @@ class StreamFeed:
             if last.over:
                 return last
             self._change(RoomState.RECONNECTING, last.reason, last.detail)
-            if not last.at_once:
+            if not (last.at_once and self._may_hurry()):
                 self._pause(retries.next_wait_s())
         return End(Reason.STOPPED, "stopped", over=True)
 
@@ -329,7 +223,7 @@ class StreamFeed:
         stale = failed > 0 or last.reason in _STALE
         if source.resolver is not None and (address is None or stale):
             address = self._address = source.resolver.fresh_url(self.room_id, last.reason)
-            _check_headers(self.room_id, address.headers)
+            check_headers(self.room_id, address.headers)
         if address is None:
             raise ModeratorError(SOURCE_INVALID, room=self.room_id, reason="no url")
         way = open_way(
@@ -359,8 +253,7 @@ class StreamFeed:
     def _read(self, connection: Connection) -> Generator[Out, None, End]:
         """Hands out what a connection brings; returns why it ended."""
         watch = Watchdog(connection, _watch_options(self.options))
-        reading = _Reading(connection, dropped=connection.dropped("audio"))
-        pending: list[Item] = []
+        reading = FeedReading(connection)
         checked_at = fresh_at = monotonic()
         while not self._stopping.is_set():
             try:
@@ -372,8 +265,8 @@ class StreamFeed:
                     return end
             else:
                 if item is None:
-                    if pending and not reading.placed:
-                        yield from self._place(reading, pending, watch)
+                    if reading.pending:
+                        yield from self._place(reading, watch)
                     return self._finished(reading)
                 fresh_at = monotonic()
                 watch.flowing()
@@ -389,10 +282,13 @@ class StreamFeed:
                         return End(Reason.FORMAT_CHANGED, "the picture changed size", at_once=True)
             else:
                 if item is not None:
-                    pending.append(item)
-                settled = not self._clock.has_begun or monotonic() - fresh_at > _SETTLE_S
-                if pending and (settled or reading.settling_s > _SETTLE_S):
-                    yield from self._place(reading, pending, watch)
+                    reading.wait_for_place(item)
+                needs_s = _SETTLE_S if self._clock.has_begun else 0.0
+                if reading.settling_s >= needs_s:
+                    end = self._unfit(reading)
+                    if end is not None:
+                        return end
+                    yield from self._place(reading, watch)
             if monotonic() - checked_at > _CHECK_S:
                 checked_at = monotonic()
                 end = self._check(reading, watch)
@@ -400,9 +296,9 @@ class StreamFeed:
                     return end
         return End(Reason.STOPPED, "stopped")
 
-    def _place(self, reading: _Reading, pending: list[Item], watch: Watchdog) -> Iterator[Out]:
+    def _place(self, reading: FeedReading, watch: Watchdog) -> Iterator[Out]:
         """Puts the connection on the session's clock, then hands out what waited for that."""
-        connection = reading.connection
+        connection, pending = reading.connection, reading.pending
         newest_s, at = connection.items.newest() or (pending[-1].end, monotonic())
         placement = self._clock.place(
             connection.start_pts_s,
@@ -424,11 +320,11 @@ class StreamFeed:
         self._outage_began = None
         self._refusals = 0
         self._change(RoomState.LIVE, Reason.CONNECTED if first else Reason.RESUMED, "media arrives")
+        reading.pending = []
         for item in pending:
             yield from self._hand_out(item, reading, watch)
-        pending.clear()
 
-    def _hand_out(self, item: Item, reading: _Reading, watch: Watchdog) -> Iterator[Out]:
+    def _hand_out(self, item: Item, reading: FeedReading, watch: Watchdog) -> Iterator[Out]:
         watch.saw(item)
         if isinstance(item, VideoFrame):
             reading.see_size()
@@ -441,7 +337,7 @@ class StreamFeed:
                 self._clock.handed_out(placed.end)
             yield placed
 
-    def _arrived(self, reading: _Reading) -> Jump | None:
+    def _arrived(self, reading: FeedReading) -> Jump | None:
         """Tells the clock what has arrived; a jump of the time stamps that is none of time."""
         # In this order: a jump is noted before the lane moves past it.
         newest = reading.connection.items.newest()
@@ -458,17 +354,23 @@ class StreamFeed:
             self._last_packet_wall_s = time.time() - (monotonic() - newest[1])
         return None
 
-    def _check(self, reading: _Reading, watch: Watchdog) -> End | None:
+    def _unfit(self, reading: FeedReading) -> End | None:
+        """Whether what was opened is not what the session goes on with."""
+        info = reading.connection.running.info
+        if info is None:
+            return None
+        if self._was_live and reading.connection.is_finite:
+            return End(Reason.END_OF_STREAM, "what is there now is a recording", over=True)
+        there = {"audio": info.has_audio, "video": info.has_video}
+        back = sorted(track for track in self._absent if there[track])
+        if back:
+            self._absent = frozenset()
+            return End(Reason.FORMAT_CHANGED, f"there is {', '.join(back)} now", at_once=True)
+        return None
+
+    def _check(self, reading: FeedReading, watch: Watchdog) -> End | None:
         """What is looked at every second."""
         connection = reading.connection
-        info = connection.running.info
-        if info is not None:
-            if connection.is_finite and self._was_live and not self._is_file:
-                return End(Reason.END_OF_STREAM, "what is there now is a recording", over=True)
-            back = {t for t in self._absent if (info.has_audio, info.has_video)[t == "video"]}
-            if back:
-                self._absent -= back
-                return End(Reason.FORMAT_CHANGED, f"{', '.join(back)} came up", at_once=True)
         paced = not (self._is_file or connection.is_finite)
         end = watch.check(self._clock.drift_s if paced and reading.placed else 0.0)
         failing: dict[Reason, str] = {}
@@ -479,7 +381,7 @@ class StreamFeed:
         self._tend_ring(reading)
         return end
 
-    def _tend_ring(self, reading: _Reading) -> None:
+    def _tend_ring(self, reading: FeedReading) -> None:
         if self._ring is None:
             return
         newest = reading.connection.items.newest()
@@ -489,7 +391,7 @@ class StreamFeed:
             reading.trimmed_at = monotonic()
             self._ring.trim()
 
-    def _finished(self, reading: _Reading) -> End:
+    def _finished(self, reading: FeedReading) -> End:
         """ffmpeg has closed its pipes."""
         connection = reading.connection
         try:
@@ -519,7 +421,7 @@ class StreamFeed:
 
     def _judge(self, last: End) -> End:
         """Whether the session is over with this end."""
-        if self._is_file or last.over:
+        if last.over or (self._is_file and not last.at_once):
             return End(last.reason, last.detail, over=True)
         self._refusals += last.reason is Reason.REFUSED
         if self._refusals >= _REFUSALS_ALLOWED:
@@ -531,6 +433,13 @@ class StreamFeed:
         if give_up_s is not None and out_s > give_up_s:
             return End(last.reason, f"{last.detail}; nothing for {out_s:.0f} s", over=True)
         return last
+
+    def _may_hurry(self) -> bool:
+        """Whether the next connection may follow at once; a source that always has a reason for a
+        new one must not have us hammer at a server."""
+        now = monotonic()
+        self._hurried.append(now)
+        return len(self._hurried) < _HURRIES or now - self._hurried[0] > _HURRIES_WITHIN_S
 
     def _pause(self, seconds: float) -> None:
         until = monotonic() + seconds
@@ -622,6 +531,8 @@ class StreamFeed:
         return self._timeline.frames + self._timeline.audio_s > before
 
 
+_HURRIES = 4
+_HURRIES_WITHIN_S = 60.0
 _TICK_S = 0.25
 _CHECK_S = 1.0
 _TRIM_S = 10.0
@@ -639,48 +550,6 @@ _REFUSALS_ALLOWED = 3
 _STALE = (Reason.URL_EXPIRED, Reason.REFUSED, Reason.NOT_MEDIA)
 _FILE_ERRORS = ("LM-101", "LM-102", "LM-103", "LM-104", "LM-108")
 _REFUSALS = ("LM-111", "LM-119")
-_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+: ?[\t\x20-\x7e\x80-\uffff]*")
-
-
-class _Reading:
-    """What is known of the connection being read."""
-
-    def __init__(self, connection: Connection, dropped: int) -> None:
-        self.connection = connection
-        self.placed = False
-        self.passed: set[Jump] = set()
-        self.last_frame_s = -inf
-        self.trimmed_at = monotonic()
-        self.format_changed = False
-        self._began = monotonic()
-        self._size = (0, 0)
-        self._dropped = dropped
-        self._dropped_before = dropped
-        self._was_stalled = False
-
-    @property
-    def settling_s(self) -> float:
-        newest = self.connection.items.newest()
-        return monotonic() - self._began if newest else 0.0
-
-    def see_size(self) -> None:
-        size = self.connection.running.picture_size
-        # Elsewhere the copy on disk repeats the parameters of the codec in its packets.
-        needs_header = self.connection.writer is not None and not self.connection.is_transport
-        if needs_header and self._size not in ((0, 0), size):
-            self.format_changed = True
-        self._size = size
-
-    def why_sound_is_missing(self, watch: Watchdog) -> Reason:
-        dropped = self.connection.dropped("audio")
-        if dropped > self._dropped:
-            self._dropped = dropped
-            return Reason.READER_SLOW
-        return Reason.NO_AUDIO if Reason.NO_AUDIO in watch.problems else Reason.NO_PACKETS
-
-    def slow_lately(self) -> bool:
-        before, self._dropped_before = self._dropped_before, self.connection.dropped("audio")
-        return self._dropped_before > before
 
 
 def _start(item: Item) -> float:
@@ -707,17 +576,3 @@ def _watch_options(options: FeedOptions) -> WatchOptions:
         frozen_after_s=options.frozen_after_s,
         max_drift_s=options.max_drift_s,
     )
-
-
-def _check_source(room_id: str, source: SourceSpec) -> None:
-    if not source.url and source.resolver is None:
-        reason = in_ui_language("it has neither url nor resolver", "既没有 url 也没有 resolver")
-        raise ModeratorError(SOURCE_INVALID, room=room_id, reason=reason)
-    _check_headers(room_id, source.headers)
-
-
-def _check_headers(room_id: str, headers: Mapping[str, str]) -> None:
-    for name, value in headers.items():
-        if not _HEADER.fullmatch(f"{name}: {value}"):
-            reason = in_ui_language(f"'{name}' is no HTTP header", f"'{name}' 不是合法的 HTTP 头")
-            raise ModeratorError(SOURCE_INVALID, room=room_id, reason=reason)

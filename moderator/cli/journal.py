@@ -225,6 +225,8 @@ def hold_list(folder: FolderArgument) -> None:
 
 
 def _journal(folder: Path) -> Journal:
+    from moderator.live.logs import configure_logs
     from moderator.sinks.journal import Journal, journal_at
 
+    configure_logs(level="warning")
     return Journal.open(journal_at(folder), patience_s=5.0)

@@ -150,8 +150,8 @@ def record_faults(url: sa.URL) -> Iterator[tuple[str, str]]:
                 except (ValueError, TypeError):
                     continue
                 id = envelope.record or ""
-                if envelope.type == "violation":
-                    records[id] = envelope.body or {}
+                if envelope.type == "violation" and envelope.body:
+                    records[id] = envelope.body
                 elif id in records:
                     records[id] = merged(records[id], envelope)
                 else:

@@ -111,11 +111,12 @@ class _Lines:
         tail = _tail(self._path)
         whole = tail.rfind(b"\n") + 1
         self._file.truncate(self._file.tell() - (len(tail) - whole))
-        if not whole:
+        ids = _ids(tail)
+        older = sorted(folder.glob(f"{name}-*.jsonl"))
+        if older and len(ids) < REMEMBERED:
             # Set aside just before the process was killed: the last lines are in the file before.
-            older = sorted(folder.glob(f"{name}-*.jsonl"))
-            tail = _tail(older[-1]) if older else b""
-        self._written: deque[str] = deque(_ids(tail), maxlen=REMEMBERED)
+            ids = [*_ids(_tail(older[-1])), *ids]
+        self._written: deque[str] = deque(ids, maxlen=REMEMBERED)
 
     def write(self, lines: Sequence[tuple[str, str]]) -> None:
         known = set(self._written)
@@ -162,7 +163,7 @@ def _tail(path: Path) -> bytes:
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - TAIL_BYTES))
-        return file.read()
+        return file.read(TAIL_BYTES)
 
 
 def _ids(tail: bytes) -> list[str]:

@@ -23,7 +23,10 @@ class KafkaOptions(SinkOptions):
         min_length=1, title="Brokers", description="host:port of some brokers."
     )
     topic: str = Field(
-        pattern=r"^[\w.\-]{1,249}$", title="Topic", description="Where everything goes."
+        pattern=r"^[A-Za-z0-9._-]+$",
+        max_length=249,
+        title="Topic",
+        description="Where everything goes.",
     )
     security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", title="Security", description="Kafka's security.protocol."

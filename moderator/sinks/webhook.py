@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import binascii
 import ipaddress
 import time
@@ -12,7 +13,7 @@ from typing import Any
 
 import httpx
 from pydantic import Field, field_validator
-from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
+from standardwebhooks.webhooks import Webhook
 
 from moderator.errors import SINK_ADDRESS, SINK_CONFIG, SINK_SECRET, ModeratorError, in_ui_language
 from moderator.media.address import AddressPolicy, Network, look_up, redact
@@ -42,6 +43,9 @@ DEFAULT_TYPES = frozenset(
 
 ABOUT_THIS_ONE = frozenset({400, 413, 415, 422})
 """Answers that speak about the message and not the receiver: trying again would not help."""
+
+SECRET_BYTES = 24
+"""The least that Standard Webhooks asks of a secret."""
 
 ANSWER_BYTES = 16 << 10
 """What is read of an answer; only its status matters."""
@@ -228,15 +232,21 @@ def _refuse_private(url: httpx.URL, policy: AddressPolicy, place: SinkPlace) -> 
 
 def _signers(options: WebhookOptions, place: SinkPlace) -> list[Webhook]:
     names = options.secret_env
+    where = f"{place.where}.secret_env"
     signers = []
     for name in (names,) if isinstance(names, str) else names:
+        text = secret(name, where).removeprefix("whsec_")
         try:
-            signers.append(Webhook(secret(name, f"{place.where}.secret_env")))
-        except (EmptyWebhookSecretError, binascii.Error, ValueError):
-            reason = in_ui_language(f"{name} is not a webhook secret", f"{name} 不是 webhook 密钥")
-            raise ModeratorError(
-                SINK_SECRET, place=f"{place.where}.secret_env", reason=reason
-            ) from None
+            key = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+        except binascii.Error:
+            key = b""
+        if len(key) < SECRET_BYTES:
+            reason = in_ui_language(
+                f"{name} is not base64 of at least {SECRET_BYTES} bytes",
+                f"{name} 不是至少 {SECRET_BYTES} 字节的 base64",
+            )
+            raise ModeratorError(SINK_SECRET, place=where, reason=reason)
+        signers.append(Webhook(key))
     return signers
 
 

@@ -233,7 +233,8 @@ def _columns(envelope: Envelope, record: Mapping[str, Any]) -> dict[str, Any]:
         "start_s": record["start"],
         "end_s": record["end"],
         "wall_time": record["wall_time"],
-        "quote": record["quote"],
+        # PostgreSQL stores no NUL in text; the record beside it has it escaped.
+        "quote": record["quote"].replace("\0", "\ufffd"),
         "record": canonical(record),
         "seq": envelope.seq,
     }

@@ -301,6 +301,8 @@ LONG_STEP_S = 5.0
 _OPEN_FILES = 256
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
 _TOLD_BY = (
+    # What an HTTP answer without a length looks like when it is over.
+    (re.compile(r"ends prematurely at \d+, should be 18446744073709551615"), Reason.END_OF_STREAM),
     (re.compile(r"No space left|Error writing|Disk quota|File too large"), Reason.RECORDING_FAILED),
     (re.compile(r"40[134] |410 |access denied|StreamNotFound", re.I), Reason.URL_EXPIRED),
     (

@@ -109,7 +109,7 @@ class StreamFeed:
         self._record_again_at = 0.0
         self._every_s = 0.0
         self._counts: Counter[str] = Counter()
-        self._drops: Counter[str] = Counter()
+        self._drops: Counter[str] = Counter(sound_blocks=0, frames=0, frames_thinned=0)
         self._ends: Counter[Reason] = Counter()
         self._problems: dict[Reason, str] = {}
         self._log: deque[str] = deque(maxlen=30)
@@ -125,7 +125,7 @@ class StreamFeed:
         connection, drops = self._connection, Counter(self._drops)
         log = [*self._log]
         if connection is not None:
-            drops += _lost_in(connection)
+            drops.update(_lost_in(connection))
             log += [redact_text(line) for line in list(connection.running.last_lines)]
         drops["sound_sent_again_s"] = round(self._timeline.sent_before_s)
         return FeedStats(
@@ -265,6 +265,8 @@ class StreamFeed:
                     return end
             else:
                 if item is None:
+                    if self._stopping.is_set():
+                        break
                     if reading.pending:
                         yield from self._place(reading, watch)
                     return self._finished(reading)
@@ -466,7 +468,7 @@ class StreamFeed:
             return
         connection.close()
         self._counts["bytes"] += _bytes_of(connection)
-        self._drops += _lost_in(connection)
+        self._drops.update(_lost_in(connection))
         self._log.extend(redact_text(line) for line in connection.running.last_lines)
         if connection.writer is not None and not connection.writer.is_placed:
             connection.writer.discard()

@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 THREE_YEARS_DAYS = 1096
 """Three years with a leap day: the least that 直播电商监督管理办法 article 16 asks of platforms for
-replays and 互联网广告管理办法 article 14 of advertisers for their files."""
+replays and 互联网广告管理办法 article 13 of advertisers for their files."""
 
 GROUP = 200
 """Records that one transaction removes, so that rooms need not wait long to write."""

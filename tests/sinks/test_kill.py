@@ -22,7 +22,7 @@ from tests.sinks.builders import SECRET, Receiver, a_third_fails
 
 KILLS = 30
 ROOMS = 4
-STEPS = 900
+STEPS = 750
 
 
 def start(out: Path, url: str, pause_s: float) -> subprocess.Popen[str]:

@@ -157,6 +157,7 @@ class Receiver:
     def __init__(self, answer: Callable[[int], int] = lambda n: 204, **headers: str) -> None:
         self.calls: list[Call] = []
         self.requests = 0
+        self.cut_short = 0
         self._lock = threading.Lock()
         receiver = self
 
@@ -164,7 +165,13 @@ class Receiver:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
+                length = int(self.headers["content-length"])
+                body = self.rfile.read(length)
+                if len(body) < length:
+                    # The sender was killed in the middle of its request.
+                    receiver.cut_short += 1
+                    self.close_connection = True
+                    return
                 with receiver._lock:
                     status = answer(receiver.requests)
                     receiver.requests += 1

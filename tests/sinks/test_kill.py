@@ -103,4 +103,6 @@ def test_kill_thirty_times_loses_nothing_and_tells_nothing_under_two_ids(tmp_pat
         result = verify(target)
         assert result.intact, [one.text() for one in result.breaks[:3]]
         assert result.envelopes == verify(str(reference)).envelopes
-    print(f"{len(wanted)} records, {len(taken) - len(seen)} came twice, {failed} calls failed")
+    twice = len(taken) - len(seen)
+    print(f"{len(wanted)} records, {twice} came twice, {failed} calls failed", end=", ")
+    print(f"{receiver.cut_short} were cut short by a kill")

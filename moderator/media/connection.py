@@ -102,6 +102,8 @@ def open_way(
         "protocol_whitelist": whitelist,
         "analyzeduration": "3000000",
         "probesize": "5000000",
+        # Frames keep their own times: nothing here needs the frame rate, which takes seconds to tell.
+        "fpsprobesize": "0",
         "fflags": "+discardcorrupt",
         **pace,
     }

@@ -19,7 +19,7 @@ from time import monotonic
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from moderator.errors import ModeratorError
+from moderator.errors import URL_REFUSED, ModeratorError
 from moderator.media.address import AddressPolicy, look_up
 
 Result = TypeVar("Result")
@@ -85,8 +85,8 @@ class Gate:
         """
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            upstream = await self._connect(host, port)
-            if upstream is not None:
+            with suppress(_NoWayError):
+                upstream = await self._connect(host, port)
                 body = _rtsp_messages if rtsp else _pieces
                 await self._splice(reader, writer, *upstream, body)
 
@@ -160,29 +160,24 @@ class Gate:
             head = await reader.readuntil(b"\r\n\r\n")
         request = _REQUEST.match(head)
         if request is None:
-            writer.write(_answer(400, "Bad Request"))
+            await _say(writer, 400)
             return
         method, target = request[1].decode("latin-1"), request[2].decode("latin-1")
-        if method == "CONNECT":
-            host, _, port = target.rpartition(":")
-            upstream = await self._connect(host.strip("[]"), int(port) if port.isdigit() else 443)
-            if upstream is None:
-                await _say(writer, _answer(403, "Forbidden"))
-                return
-            await _say(writer, b"HTTP/1.1 200 Connection established\r\n\r\n")
-            await self._splice(reader, writer, *upstream, _pieces)
-            return
         try:
+            if method == "CONNECT":
+                host, _, port = target.rpartition(":")
+                upstream = await self._connect(host.strip("[]"), int(port))
+                writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                await self._splice(reader, writer, *upstream, _pieces)
+                return
             parts = urlsplit(target)
             place = parts.hostname or "", parts.port or 80
-        except ValueError:
-            place = "", 0
-        if not place[0]:
-            await _say(writer, _answer(400, "Bad Request"))
+            upstream = await self._connect(*place)
+        except _NoWayError as error:
+            await _say(writer, error.status)
             return
-        upstream = await self._connect(*place)
-        if upstream is None:
-            await _say(writer, _answer(403, "Forbidden"))
+        except ValueError:
+            await _say(writer, 400)
             return
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         extra = self._headers if place == self._origin else {}
@@ -191,7 +186,8 @@ class Gate:
 
     async def _connect(
         self, host: str, port: int
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Raises _NoWayError, having noted why."""
         url = f"//{host}:{port}"
         loop = asyncio.get_running_loop()
         error: Exception | None = None
@@ -199,8 +195,12 @@ class Gate:
             async with asyncio.timeout(self._limits.connect_timeout_s):
                 found = await loop.run_in_executor(None, look_up, url, host, port, self._policy)
         except ModeratorError as refused:
-            (self._refusals if refused.code == "LM-111" else self._trouble).append(refused.text())
-            return None
+            not_allowed = refused.code == URL_REFUSED.code
+            (self._refusals if not_allowed else self._trouble).append(refused.text())
+            raise _NoWayError(403 if not_allowed else 502) from None
+        except TimeoutError:
+            self._trouble.append(f"{url}: the name is not answered for")
+            raise _NoWayError(504) from None
         for address in dict.fromkeys(found):
             try:
                 async with asyncio.timeout(self._limits.connect_timeout_s):
@@ -210,7 +210,7 @@ class Gate:
             except (OSError, TimeoutError) as failed:
                 error = failed
         self._trouble.append(f"{url}: {error or 'no address'}")
-        return None
+        raise _NoWayError(502)
 
     async def _splice(
         self,
@@ -287,6 +287,14 @@ class _OverLimitError(Exception):
     """More came than one room may draw."""
 
 
+class _NoWayError(Exception):
+    """There is no connection to be had; `status` is what a proxy says then."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
 class _Response:
     """Reads one HTTP answer piece by piece; playlists are bounded."""
 
@@ -346,12 +354,11 @@ def _without_hops(head: bytes) -> bytes:
     return b"\r\n".join((*(line for line in lines if not _HOP_BY_HOP.match(line)), b""))
 
 
-def _answer(status: int, reason: str) -> bytes:
-    return f"HTTP/1.1 {status} {reason}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
-
-
-async def _say(writer: asyncio.StreamWriter, data: bytes) -> None:
-    writer.write(data)
+async def _say(writer: asyncio.StreamWriter, status: int) -> None:
+    writer.write(
+        f"HTTP/1.1 {status} Refused by the gate\r\n"
+        "Content-Length: 0\r\nConnection: close\r\n\r\n".encode()
+    )
     await writer.drain()
 
 

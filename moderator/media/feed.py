@@ -220,7 +220,7 @@ class StreamFeed:
         """The next connection, not yet known to work. Raises what keeps it from being tried."""
         source, options = self.source, self.options
         address = self._address
-        stale = failed > 0 or last.reason in _STALE
+        stale = failed > 1 or last.reason in _STALE
         if source.resolver is not None and (address is None or stale):
             address = self._address = source.resolver.fresh_url(self.room_id, last.reason)
             check_headers(self.room_id, address.headers)
@@ -354,6 +354,8 @@ class StreamFeed:
         if newest is not None:
             self._clock.arrived(base_s + newest[0], newest[1])
             self._last_packet_wall_s = time.time() - (monotonic() - newest[1])
+            if self._ring is not None:
+                self._ring.reached(base_s + newest[0])
         return None
 
     def _unfit(self, reading: FeedReading) -> End | None:
@@ -384,12 +386,7 @@ class StreamFeed:
         return end
 
     def _tend_ring(self, reading: FeedReading) -> None:
-        if self._ring is None:
-            return
-        newest = reading.connection.items.newest()
-        if reading.placed and newest is not None:
-            self._ring.reached(self._timeline.base_s + newest[0])
-        if monotonic() - reading.trimmed_at > _TRIM_S:
+        if self._ring is not None and monotonic() - reading.trimmed_at > _TRIM_S:
             reading.trimmed_at = monotonic()
             self._ring.trim()
 

@@ -189,7 +189,9 @@ class RingBuffer:
         with TemporaryDirectory(prefix=_CUTTING, dir=self.directory) as folder:
             pieces: list[Piece] = []
             for segments in connections:
-                wanted = [s for s in segments if s.end > begin - _SLACK_S and s.start <= finish]
+                wanted = [s for s in segments if s.end > begin and s.start <= finish]
+                if not wanted and segments and segments[-1].end > begin - _SLACK_S:
+                    wanted = segments[-1:]
                 if not wanted:
                     continue
                 copy = Path(folder) / f"{len(pieces)}.ts"
@@ -201,7 +203,7 @@ class RingBuffer:
                 except FileNotFoundError:
                     continue
                 pieces.append(Piece(copy, wanted[0].start, wanted[-1].end))
-            if not any(p.end > begin and p.zero_s < finish + _SLACK_S for p in pieces):
+            if not any(piece.zero_s < finish + _SLACK_S for piece in pieces):
                 raise ModeratorError(CLIP_GONE, begin_s=f"{begin:.1f}", end_s=f"{finish:.1f}")
             yield sorted(pieces, key=lambda piece: piece.zero_s)
 

@@ -82,8 +82,10 @@ def refuse(handler: BaseHTTPRequestHandler, status: int = 403) -> None:
 
 
 def bytes_of(path: Path, container: str, *more: str, seconds: float | None = None) -> bytes:
-    """A file in another container, whole, packets as they are."""
+    """A file in another container, whole, packets as they are; it does not say how long it is."""
     cut = ("-t", str(seconds)) if seconds is not None else ()
+    if container == "flv":
+        more = (*more, "-flvflags", "no_duration_filesize")
     words = ["-i", str(path), *cut, "-c", "copy", *more, "-f", container, "pipe:1"]
     done = subprocess.run(
         [find_ffmpeg(), "-nostdin", "-loglevel", "error", *words], capture_output=True, check=True

@@ -102,7 +102,7 @@ def open_way(
         "protocol_whitelist": whitelist,
         "analyzeduration": "3000000",
         "probesize": "5000000",
-        # Frames keep their own times: nothing here needs the frame rate, which takes seconds to tell.
+        # Frames keep their own times; the frame rate would take seconds to tell.
         "fpsprobesize": "0",
         "fflags": "+discardcorrupt",
         **pace,
@@ -236,11 +236,13 @@ class Connection:
                 said = f"{said}; {trouble[-1]}"
         if returncode is not None and returncode < 0:
             return Reason.PROCESS_DIED, f"ffmpeg was ended by signal {-returncode}"
+        if returncode == 0 or (_OVER.search(log) and delivered):
+            if delivered:
+                return Reason.END_OF_STREAM, "the stream ended"
+            return Reason.NOT_MEDIA, f"it ended before anything could be decoded ({said})"
         for pattern, reason in _TOLD_BY:
             if pattern.search(log):
                 return reason, said
-        if returncode == 0:
-            return Reason.END_OF_STREAM, "the stream ended"
         return Reason.PROCESS_DIED if delivered else Reason.UNREACHABLE, said
 
     def close(self) -> None:
@@ -302,9 +304,9 @@ LONG_STEP_S = 5.0
 """A step forward of the time stamps that is looked at: is it a gap, or a clock that was set?"""
 _OPEN_FILES = 256
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
+_OVER = re.compile(r"ends prematurely at \d+, should be 18446744073709551615")
+"""What an HTTP answer without a length looks like when it is over."""
 _TOLD_BY = (
-    # What an HTTP answer without a length looks like when it is over.
-    (re.compile(r"ends prematurely at \d+, should be 18446744073709551615"), Reason.END_OF_STREAM),
     (re.compile(r"No space left|Error writing|Disk quota|File too large"), Reason.RECORDING_FAILED),
     (re.compile(r"40[134] |410 |access denied|StreamNotFound", re.I), Reason.URL_EXPIRED),
     (

@@ -71,11 +71,11 @@ class Gate:
         return f"http://127.0.0.1:{self.port}"
 
     def take_refusals(self) -> list[str]:
-        """Connections that were not allowed since the last call, as messages."""
+        """What was not allowed since the last call, as messages: addresses, and limits met."""
         return _drain(self._refusals)
 
     def take_trouble(self) -> list[str]:
-        """Limits that were met since the last call, as messages."""
+        """Connections that could not be made since the last call, as messages."""
         return _drain(self._trouble)
 
     def forward(self, host: str, port: int, *, rtsp: bool = False) -> int:
@@ -113,9 +113,9 @@ class Gate:
             except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 pass
             except _OverLimitError as error:
-                self._trouble.append(str(error))
+                self._refusals.append(str(error))
             except asyncio.LimitOverrunError:
-                self._trouble.append("headers are too long")
+                self._refusals.append(f"headers of more than {self._limits.header_bytes} bytes")
             finally:
                 if task is not None:
                     self._tasks.discard(task)
@@ -143,10 +143,10 @@ class Gate:
         while self._recent and self._recent[0] < now - 60:
             self._recent.popleft()
         if len(self._tasks) > self._limits.connections:
-            self._trouble.append(f"more than {self._limits.connections} connections at one time")
+            self._refusals.append(f"more than {self._limits.connections} connections at one time")
             return False
         if len(self._recent) >= self._limits.connections_per_minute:
-            self._trouble.append(
+            self._refusals.append(
                 f"more than {self._limits.connections_per_minute} connections in a minute"
             )
             return False

@@ -190,8 +190,9 @@ class RingBuffer:
             pieces: list[Piece] = []
             for segments in connections:
                 wanted = [s for s in segments if s.end > begin and s.start <= finish]
-                if not wanted and segments and segments[-1].end > begin - _SLACK_S:
-                    wanted = segments[-1:]
+                last = segments[-1:]
+                if not wanted and last and last[0].start <= begin < last[0].end + _SLACK_S:
+                    wanted = last
                 if not wanted:
                     continue
                 copy = Path(folder) / f"{len(pieces)}.ts"

@@ -227,10 +227,10 @@ class Connection:
         returncode = self.running.returncode
         log = "\n".join(self.running.errors)
         said = reason_in(log, self.way.input)
+        refused = self.refused()
+        if refused:
+            return Reason.REFUSED, refused
         if self.way.gate is not None:
-            refused = self.way.gate.take_refusals()
-            if refused:
-                return Reason.REFUSED, refused[-1].partition("\n")[0]
             trouble = self.way.gate.take_trouble()
             if trouble:
                 said = f"{said}; {trouble[-1]}"
@@ -244,6 +244,11 @@ class Connection:
             if pattern.search(log):
                 return reason, said
         return Reason.PROCESS_DIED if delivered else Reason.UNREACHABLE, said
+
+    def refused(self) -> str:
+        """What the gate did not allow last, as a sentence; empty when it allowed everything."""
+        refusals = self.way.gate.take_refusals() if self.way.gate is not None else []
+        return refusals[-1].partition("\n")[0] if refusals else ""
 
     def close(self) -> None:
         self.running.close()

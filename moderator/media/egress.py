@@ -106,7 +106,8 @@ class Gate:
                 self._tasks.add(task)
             self._writers.add(writer)
             try:
-                if self._admits():
+                # One may still be taken from the queue of a port that has just been closed.
+                if not self._closed and self._admits():
                     await serve(reader, writer)
                 writer.close()
                 await writer.wait_closed()
@@ -129,6 +130,13 @@ class Gate:
         return int(server.sockets[0].getsockname()[1])
 
     async def _shut(self) -> None:
+        loop = asyncio.get_running_loop()
+        for server in self._servers:
+            for listener in server.sockets:
+                loop.remove_reader(listener.fileno())
+        # asyncio leaves a connection open that it has accepted when its server closes meanwhile.
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
         for server in self._servers:
             server.close()
         for writer in self._writers:
@@ -271,6 +279,8 @@ def open_gate(
 
 
 _PIECE_BYTES = 1 << 16
+_TURNS = 4
+"""Of the loop: from a connection that is accepted to the task that serves it."""
 _REQUEST = re.compile(rb"([A-Z]+) (\S+) HTTP/1\.[01]\r\n")
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
 _HOP_BY_HOP = re.compile(rb"(?i)(connection|keep-alive|proxy-[\w-]+|te|upgrade)\s*:")

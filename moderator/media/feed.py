@@ -262,7 +262,8 @@ class StreamFeed:
                 item = None
                 end = watch.starved(fresh_at)
                 if end is not None:
-                    return end
+                    refused = connection.refused()
+                    return End(Reason.REFUSED, refused) if refused else end
             else:
                 if item is None:
                     if self._stopping.is_set():

@@ -15,7 +15,7 @@ from moderator.records import Room
 
 Step = Literal["interim", "frames", "beam", "phrases", "low_risk_screen"]
 
-STEPS: tuple[Step, ...] = ("interim", "frames", "beam", "phrases", "low_risk_screen")
+STEPS: tuple[Step, ...] = ("interim", "frames", "beam", "low_risk_screen", "phrases")
 """What can be given up when the machine is too small, in the default order."""
 
 
@@ -208,6 +208,9 @@ class SpeechConfig(_Strict):
     beam: int = Field(5, ge=1, le=10, title="Beam", description="Beam width of final text.")
     narrow_beam: int = Field(
         2, ge=1, le=10, title="Narrow beam", description="Beam width after the step `beam`."
+    )
+    threads: int = Field(
+        0, ge=0, le=64, title="Threads", description="Of the decoder; 0: as its library likes."
     )
     deadline_s: float = Field(
         1.5, gt=0, title="Deadline", description="How long a segment should wait at most."

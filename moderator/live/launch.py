@@ -116,11 +116,13 @@ def _speech(config: WatchConfig, settings: Settings, rulebook: Rulebook) -> Spee
     from moderator.asr import ENGINES
     from moderator.asr.shared_vad import SharedSileroVad
 
+    threads = {"threads": config.speech.threads} if config.speech.threads else {}
     engine = ENGINES.create(
         settings.asr_engine,
         model=settings.asr_model,
         beam_size=config.speech.beam,
         batch_size=config.speech.batch,
+        **threads,
     )
     return SpeechWorker(
         engine,

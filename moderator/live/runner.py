@@ -193,11 +193,11 @@ class RoomRunner:
             feed.stop()
         try:
             self._pass_on(feed, session, crash)
-            reason = self._why_over(feed)
+            reason, media_end = self._why_over(feed), feed.media_now()
             if feed.state is RoomState.FAILED and not session.counts and not session.started:
                 # Nothing ever came: the state says why, and there is nothing to conclude.
                 session.start()
-            self._conclude(session, evidence_room, feed, reason, crash)
+            self._conclude(session, evidence_room, media_end, reason, crash)
         except BaseException as error:
             feed.stop()
             session.abandon()
@@ -290,7 +290,7 @@ class RoomRunner:
         self,
         session: RoomSession,
         evidence_room: EvidenceRoom,
-        feed: FeedPort,
+        media_end: float,
         reason: str,
         crash: list[BaseException],
     ) -> None:
@@ -299,7 +299,7 @@ class RoomRunner:
             # Stopped before anything came: there was no session.
             session.abandon()
             return
-        session.conclude(reason)
+        session.conclude(reason, media_end)
         for worker in (self._shared.speech, self._shared.screen):
             if worker is not None:
                 worker.finish(self.room.id)
@@ -308,7 +308,7 @@ class RoomRunner:
             session.abandon()
         if crash:
             raise crash[0]
-        evidence_room.over_at = feed.media_now()
+        evidence_room.over_at = media_end
         if self._shared.evidence is not None:
             self._shared.evidence.drain(evidence_room, self._left_s())
         session.write_end(reason)

@@ -138,6 +138,7 @@ class RoomSession:
         self._open = set(setup.expects)
         self._queue: Queue[tuple[Callable[..., None], tuple[Any, ...]]] = Queue(QUEUE_ITEMS)
         self._conclusion: str | None = None
+        self._media_end = 0.0
         self._checkpoint_at = 0.0
         self._heard_to = 0.0
         self._thread = threading.Thread(target=self._run, name=f"room-{setup.room.id}", daemon=True)
@@ -186,13 +187,13 @@ class RoomSession:
         """Go over to other rules between two observations."""
         self._post(self._reload, engine)
 
-    def conclude(self, reason: str) -> None:
-        """No channel gets anything more after its end; `reason` goes into `session.ended`.
+    def conclude(self, reason: str, media_s: float) -> None:
+        """No channel gets anything more after its end, which was at `media_s`.
 
         Notices that were owed and not given are judged when the broadcast itself ended
         (`reason` `ended`): of one that we stopped watching nobody can say.
         """
-        self._post(self._set_conclusion, reason)
+        self._post(self._set_conclusion, reason, media_s)
 
     def tell_degraded(self, body: dict[str, Any]) -> None:
         self._post(self._note_degraded, body)
@@ -228,14 +229,19 @@ class RoomSession:
             self._crash(error)
 
     def _crash(self, error: BaseException) -> None:
-        if not self.done.is_set():
-            self.done.set()
-            log.error("session.crashed", room=self.setup.room.id, exc_info=error)
-            self._hooks.on_crash(error)
+        if self.done.is_set():
+            return
+        # Told before `done`: whoever waits for that asks next whether there was a crash.
+        self._hooks.on_crash(error)
+        self.done.set()
+        log.error("session.crashed", room=self.setup.room.id, exc_info=error)
 
     def _start(self) -> None:
         setup = self.setup
-        zero = datetime.fromtimestamp(self._clock.wall_at(0.0), UTC)
+        zero: str | None = None
+        if self.view.state not in ("connecting", "failed"):
+            zero_s = self._clock.wall_at(0.0)
+            zero = datetime.fromtimestamp(zero_s, UTC).isoformat(timespec="milliseconds")
         body = {
             "room": setup.room.id,
             "platform": setup.room.platform,
@@ -247,7 +253,7 @@ class RoomSession:
             "source": setup.source,
             "engines": self._episodes.provenance.engine,
             "rules": self._episodes.provenance.engine.get("rules", ""),
-            "media_zero": zero.isoformat(timespec="milliseconds"),
+            "media_zero": zero,
         }
         self._write("session.started", body, "session.started", 0.0)
 
@@ -413,15 +419,15 @@ class RoomSession:
         self._open.discard(channel)
         self._finish_when_over()
 
-    def _set_conclusion(self, reason: str) -> None:
-        self._conclusion = reason
+    def _set_conclusion(self, reason: str, media_s: float) -> None:
+        self._conclusion, self._media_end = reason, media_s
         self._finish_when_over()
 
     def _finish_when_over(self) -> None:
         if self._conclusion is None or self._open:
             return
         self._flush_updates(self._episodes.close())
-        media_s = self._clock.media_now()
+        media_s = self._media_end
         if self._conclusion == "ended":
             for absent in self._claims.finish():
                 record = absence_record(absent, self._episodes.provenance, media_s)
@@ -432,7 +438,8 @@ class RoomSession:
     def write_end(self, reason: str) -> None:
         """The last event; call it when evidence has been waited for."""
         body = {"reason": reason, **dict(sorted(self.counts.items()))}
-        self._write("session.ended", body, "session.ended", self._clock.media_now())
+        ended_s = self._media_end or self._clock.media_now()
+        self._write("session.ended", body, "session.ended", ended_s)
 
     def _keep_up(self) -> None:
         now_s = self._clock.media_now()

@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from time import monotonic, perf_counter, thread_time
 from typing import Any, Protocol, runtime_checkable
 
@@ -199,7 +200,8 @@ class SpeechWorker:
                 mine.oldest_at = self._clock()
             mine.inbox.append(block)
             mine.inbox_s += block.end - block.start
-            while mine.inbox_s > self._max_lag_s and len(mine.inbox) > 1:
+            bound_s = inf if mine.may_wait else self._max_lag_s
+            while mine.inbox_s > bound_s and len(mine.inbox) > 1:
                 old = mine.inbox.popleft()
                 mine.inbox_s -= old.end - old.start
                 lost = (lost[0] if lost else old.start, old.end)

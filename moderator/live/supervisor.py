@@ -65,6 +65,8 @@ class Supervisor(SampleSource):
         self._beat = monotonic()
         shared.on_record = self._on_record
         shared.on_alert = self._on_alert
+        if shared.evidence is not None:
+            shared.evidence.busy = lambda: bool(self.ladder.active)
         shared.on_crash = lambda room: self.metrics.crashes.labels(room).inc()
 
     @property
@@ -80,7 +82,12 @@ class Supervisor(SampleSource):
         for room in self.config.rooms:
             self._start(room)
         self.ready = True
-        log.info("watch.started", rooms=len(self.runners), rules=self.shared.rulebook.version)
+        log.info(
+            "watch.started",
+            rooms=len(self.runners),
+            rules=self.shared.rulebook.version,
+            metrics_port=self.port,
+        )
         try:
             while not stop.wait(TICK_S):
                 self._beat = monotonic()

@@ -298,3 +298,43 @@ def test_speech_thread_works_and_ends() -> None:
     wait_for(lambda: listener.texts == [TEXTS[3]])
     worker.stop()
     assert not worker.alive
+
+
+def test_speech_is_decoded_in_the_pause_that_may_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    it = bench(monkeypatch, interim_every_s=100)
+    (a,) = it.open("a")
+    decoded_before_the_end = 0
+    for block in blocks(talk(say(1))):
+        it.worker.hear("a", block)
+        it.turn()
+        if not a.texts:
+            decoded_before_the_end = len(it.asr.batches)
+    assert a.texts == [TEXTS[1]]
+    assert decoded_before_the_end == len(it.asr.batches) == 1
+    assert it.worker.stats.guesses_used == 1
+
+
+def test_speech_that_goes_on_after_a_short_pause_is_decoded_as_a_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    it = bench(monkeypatch, interim_every_s=100)
+    (a,) = it.open("a")
+    for block in blocks(talk(say(1, 1.0), silence(0.4), say(1, 1.0))):
+        it.worker.hear("a", block)
+        it.turn()
+    assert a.texts == [TEXTS[1]]
+    assert a.utterances[0].end - a.utterances[0].start > 2.3
+    assert it.worker.stats.guesses > it.worker.stats.guesses_used
+
+
+def test_speech_suspected_in_a_pause_is_final_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    it = bench(monkeypatch, interim_every_s=100)
+    (a,) = it.open("a")
+    sound = np.concatenate([say(1, 1.6), silence(0.4)])  # too short a pause to end by itself
+    for block in blocks(sound):
+        it.worker.hear("a", block)
+        it.turn()
+        if a.interims:
+            it.worker.cut_after("a", 1.5)
+    it.turn()
+    assert a.texts == [TEXTS[1]]

@@ -69,6 +69,20 @@ class Way:
     gate: Gate | None = None
     environment: Mapping[str, str] | None = None
 
+    def leads_to_a_recording(self, info: MediaInfo | None) -> bool:
+        """Whether what is there ends where its header says.
+
+        Who plays a file into a live room by FLV or RTMP announces the length of the file in the
+        stream; so there only the length of the HTTP answer counts.
+        """
+        if info is None or not (info.duration_s or 0.0) > 0.0:
+            return False
+        if not self.input.is_stream:
+            return True
+        if not self.input.address.lower().startswith("http"):
+            return False
+        return info.container != "flv" or (self.gate is not None and self.gate.told_length)
+
     def close(self) -> None:
         if self.gate is not None:
             self.gate.close()
@@ -186,8 +200,8 @@ class Connection:
 
     @property
     def is_finite(self) -> bool:
-        """Whether the input says how long it is: a recording, and no live stream."""
-        return _is_finite(self.running.info)
+        """Whether it is a recording, and no live stream."""
+        return self.way.leads_to_a_recording(self.running.info)
 
     @property
     def is_hls(self) -> bool:
@@ -256,7 +270,7 @@ class Connection:
 
     def _opened(self, info: MediaInfo | None) -> None:
         # A recording comes as fast as it is read: there is no need to lose any of it.
-        if self._held_if_finite and _is_finite(info):
+        if self._held_if_finite and self.way.leads_to_a_recording(info):
             self.items.wait_when_full()
 
     def _arguments(self, write_to: Mapping[str, int]) -> list[str]:
@@ -324,10 +338,6 @@ _TOLD_BY = (
     ),
     (re.compile(r"Invalid data|moov atom|codec parameters", re.I), Reason.NOT_MEDIA),
 )
-
-
-def _is_finite(info: MediaInfo | None) -> bool:
-    return info is not None and (info.duration_s or 0.0) > 0.0
 
 
 def _environment(proxy: str | None) -> dict[str, str]:

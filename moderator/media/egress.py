@@ -54,6 +54,8 @@ class Gate:
     ) -> None:
         self.bytes_in = 0
         self.port = 0
+        self.told_length = False
+        """Whether the last answer by plain HTTP, playlists apart, said how long it is."""
         self._policy = policy
         self._limits = limits
         self._origin = origin
@@ -190,7 +192,10 @@ class Gate:
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         extra = self._headers if place == self._origin else {}
         upstream[1].write(_forwarded(method, path, head, extra))
-        await self._splice(reader, writer, *upstream, _Response(path, self._limits))
+        await self._splice(reader, writer, *upstream, _Response(path, self._limits, self._see_head))
+
+    def _see_head(self, head: bytes) -> None:
+        self.told_length = _LENGTH.search(head) is not None
 
     async def _connect(
         self, host: str, port: int
@@ -308,8 +313,9 @@ class _NoWayError(Exception):
 class _Response:
     """Reads one HTTP answer piece by piece; playlists are bounded."""
 
-    def __init__(self, path: str, limits: EgressLimits) -> None:
+    def __init__(self, path: str, limits: EgressLimits, see_head: Callable[[bytes], None]) -> None:
         self._limits = limits
+        self._see_head = see_head
         self._is_playlist = _PLAYLIST_PATH.search(path) is not None
         self._body_bytes = -1
 
@@ -319,6 +325,8 @@ class _Response:
                 head = await reader.readuntil(b"\r\n\r\n")
             self._body_bytes = 0
             self._is_playlist |= _PLAYLIST_TYPE.search(head) is not None
+            if not self._is_playlist:
+                self._see_head(head)
             return _without_hops(head) + b"Connection: close\r\n\r\n"
         data = await reader.read(_PIECE_BYTES)
         if self._body_bytes == 0:

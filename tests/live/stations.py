@@ -81,10 +81,17 @@ def refuse(handler: BaseHTTPRequestHandler, status: int = 403) -> None:
     handler.send_error(status)
 
 
-def bytes_of(path: Path, container: str, *more: str, seconds: float | None = None) -> bytes:
-    """A file in another container, whole, packets as they are; it does not say how long it is."""
+def bytes_of(
+    path: Path,
+    container: str,
+    *more: str,
+    seconds: float | None = None,
+    announce: bool = False,
+) -> bytes:
+    """A file in another container, whole, packets as they are; unless it should `announce` it, an
+    FLV does not say how long it is."""
     cut = ("-t", str(seconds)) if seconds is not None else ()
-    if container == "flv":
+    if container == "flv" and not announce:
         more = (*more, "-flvflags", "no_duration_filesize")
     words = ["-i", str(path), *cut, "-c", "copy", *more, "-f", container, "pipe:1"]
     done = subprocess.run(

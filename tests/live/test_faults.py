@@ -262,6 +262,26 @@ def test_headers_go_to_the_origin_and_nowhere_else(station: Open, room_mp4: Path
     assert "sesame" not in repr([room.feed.source, room.feed.stats])
 
 
+def test_live_stream_that_announces_a_length_is_live(station: Open, room_mp4: Path) -> None:
+    class Played(Broadcast):
+        """Plays a file into the room, whose length is in the header of the stream."""
+
+        def __call__(self, handler: BaseHTTPRequestHandler) -> None:
+            begin(handler)
+            for data in at_live_speed(self.path, "flv", "-t", "8", hung_up=opened.hung_up):
+                handler.wfile.write(data)
+                if len(opened.requests) == 1 and room.sound_s > 1:
+                    return
+
+    opened = station(Played(room_mp4))
+    room = Watched(f"{opened.url}/room.flv")
+    with room:
+        room.wait_for(lambda: room.reasons(RoomState.LIVE) == [Reason.CONNECTED, Reason.RESUMED])
+        room.wait_for(lambda: room.sound_s > 2)
+        assert "Duration: 00:00:08" in " ".join(room.feed.stats.log)
+        opened.hung_up.set()
+
+
 @pytest.mark.parametrize("jump_s", [-4, 3600])
 def test_time_stamps_that_jump(station: Open, room_mp4: Path, jump_s: int) -> None:
     at_first = bytes_of(room_mp4, "flv", "-output_ts_offset", "5", seconds=2)

@@ -112,10 +112,15 @@ def test_mpegts_over_http(station: Open, room_mp4: Path) -> None:
         room.check_time_runs_forward()
 
 
-def test_recording_over_http_is_played_once(folder: tuple[Path, str], room_mp4: Path) -> None:
+@pytest.mark.parametrize("name", ["room.mp4", "room.flv"])
+def test_recording_over_http_is_played_once(
+    folder: tuple[Path, str], room_mp4: Path, name: str
+) -> None:
     path, url = folder
-    (path / "room.mp4").write_bytes(room_mp4.read_bytes())
-    with Watched(f"{url}/room.mp4") as room:
+    (path / name).write_bytes(
+        room_mp4.read_bytes() if name.endswith("mp4") else bytes_of(room_mp4, "flv", announce=True)
+    )
+    with Watched(f"{url}/{name}") as room:
         room.wait_for_end()
     assert room.states[-1] is RoomState.ENDED
     assert room.sound_s == pytest.approx(8.0, abs=0.3)

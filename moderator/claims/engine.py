@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
-import ahocorasick
-
-from moderator.claims.judge import Acquittal, Finding, Judge, Ruling
+from moderator.claims.disguises import Disguises
+from moderator.claims.judge import Acquittal, Finding, Judge, Meaning, Ruling
 from moderator.claims.matcher import ClaimMatcher, Match, PatternMatcher
-from moderator.claims.normalise import Normalised, Rewritten, normalise, without_pauses
+from moderator.claims.normalise import Normalised, normalise, without_pauses
 from moderator.claims.passports import Passport
 from moderator.claims.phonetics import SoundHit
 from moderator.claims.products import CategoryCues, ProductTracker, ProductView
@@ -23,6 +23,17 @@ JOIN_CHARS = 40
 JOINT = "，"
 ABSENCE_MIN_CHARS = 120
 """A session shorter than this has had no fair chance to give its notices."""
+
+
+READ_CHANNELS = frozenset({"speech", "script"})
+"""Where there are whole sentences; a banner is too short to be read for its meaning."""
+
+
+@runtime_checkable
+class ReadsMeaning(Protocol):
+    """A matcher that can also say how likely what stands around a match is unlawful."""
+
+    def meaning(self, text: Normalised) -> Meaning: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +63,19 @@ class ClaimEngine:
     """A compiled rule pack. Read-only after construction: one engine serves every room.
 
     `matchers` adds further ways of finding claims beside the patterns; what they find
-    goes through the same judge.
+    goes through the same judge. The first that reads meaning is also asked about every match.
     """
 
     def __init__(self, pack: RulePack, matchers: Sequence[ClaimMatcher] = ()) -> None:
         self.pack = pack
         self.patterns = PatternMatcher(pack)
         self._matchers: tuple[ClaimMatcher, ...] = (self.patterns, *matchers)
+        self._reader = next((m for m in matchers if isinstance(m, ReadsMeaning)), None)
         self._judge = Judge(pack)
         self.cues = CategoryCues(pack.product_cues)
-        self._morphs = MorphTable(pack.morphs)
+        self._disguises = Disguises(
+            pack.morphs, pack.near_glyphs, pack.disguised_terms(), pack.hidden_terms()
+        )
 
     @property
     def versions(self) -> dict[str, str]:
@@ -70,7 +84,7 @@ class ClaimEngine:
         return {"rules": self.pack.version, **named}
 
     def normalise(self, text: str) -> Normalised:
-        return normalise(text, self._morphs.find)
+        return normalise(text, self._disguises.find)
 
     def likenesses(self, text: str) -> list[SoundHit]:
         """Where `text`, as it was recognised, sounds like a term; for the second listen.
@@ -91,14 +105,16 @@ class ClaimEngine:
         product: ProductView,
         channel: str,
         relistened: Sequence[Relistened] = (),
+        confidences: Sequence[float] | None = None,
     ) -> list[Ruling]:
         """Every match in `text` with what became of it, findings and acquittals alike.
 
         Speech is read a second time without its pause marks, which the recogniser guesses.
-        `relistened` is what the second listen said, by offsets in `text.original`.
+        `relistened` is what the second listen said, and `confidences` how sure the recogniser was
+        of each character, both by offsets in `text.original`.
         """
         again = {(one.begin, one.end, one.term): one for one in relistened}
-        found = self._rule_on(text, product, channel, again)
+        found = self._rule_on(text, product, channel, again, confidences)
         if channel == "speech" and "，" in text.text:
             covered = {
                 (ruling.match.rule.id, at)
@@ -106,22 +122,49 @@ class ClaimEngine:
                 for at in range(*text.span(ruling.match.begin, ruling.match.end))
             }
             flowing = without_pauses(text)
-            for ruling in self._rule_on(flowing, product, channel, again):
+            for ruling in self._rule_on(flowing, product, channel, again, confidences):
                 begin, end = flowing.span(ruling.match.begin, ruling.match.end)
                 if all((ruling.match.rule.id, at) not in covered for at in range(begin, end)):
                     found.append(ruling)
         return found
 
     def _rule_on(
-        self, text: Normalised, product: ProductView, channel: str, again: _ListenedAgain
+        self,
+        text: Normalised,
+        product: ProductView,
+        channel: str,
+        again: _ListenedAgain,
+        confidences: Sequence[float] | None,
     ) -> list[Ruling]:
+        certainty = None
+        if confidences is not None:
+            certainty = [confidences[text.span(at, at + 1)[0]] for at in range(len(text.text))]
+        meaning = None
+        if self._reader is not None and channel in READ_CHANNELS:
+            meaning = self._reader.meaning(text)
         return [
-            self._judge.rule_on(_relistened(match, text, again), text, product, channel)
-            for match in self.matches(text)
+            self._judge.rule_on(
+                _relistened(match, text, again),
+                text,
+                product,
+                channel,
+                meaning if match.kind != "semantic" else None,
+            )
+            for match in self.matches(text, certainty=certainty)
         ]
 
-    def matches(self, text: Normalised, *, by_sound: bool = True) -> list[Match]:
-        return [m for matcher in self._matchers for m in matcher.find(text, by_sound=by_sound)]
+    def matches(
+        self,
+        text: Normalised,
+        *,
+        by_sound: bool = True,
+        certainty: Sequence[float] | None = None,
+    ) -> list[Match]:
+        return [
+            match
+            for matcher in self._matchers
+            for match in matcher.find(text, by_sound=by_sound, certainty=certainty)
+        ]
 
 
 _ListenedAgain = Mapping[tuple[int, int, str], Relistened]
@@ -155,6 +198,7 @@ class ClaimSession:
         self._products = ProductTracker(self._passports, engine.cues)
         self._before = ""
         self._again: list[Relistened] = []  # offsets count back from the end of what was before
+        self._before_confidences: list[float] = []
         self._spoken_until = float("-inf")
         self._seen_chars = 0
         self._heard: dict[str, list[str]] = {}
@@ -179,7 +223,11 @@ class ClaimSession:
         self._seen_chars += len(observation.text)
         self._heard.setdefault(observation.channel, []).append(text.text)
         rulings = self._engine.rulings(
-            text, product, observation.channel, self._relistened(observation, len(lead))
+            text,
+            product,
+            observation.channel,
+            self._relistened(observation, len(lead)),
+            self._confidences(observation, len(lead)),
         )
         findings = [
             ruling
@@ -223,6 +271,17 @@ class ClaimSession:
         self._again = [_moved(one, -len(self._before)) for one in heard]
         return heard
 
+    def _confidences(self, observation: Observation, lead: int) -> list[float] | None:
+        """How sure the recogniser was of each character, those of the lead first."""
+        if not isinstance(observation, Utterance):
+            return None
+        before = self._before_confidences[-lead:] if lead else []
+        own = [char.confidence for char in observation.chars for _ in char.text]
+        own += [observation.confidence] * (len(observation.text) - len(own))
+        said = observation.text.rstrip("。.，, ")
+        self._before_confidences = [*before, *own[: len(said)], 1.0][-JOIN_CHARS:]
+        return [*before, *own]
+
     def _sight(
         self, finding: Finding, observation: Observation, original: str, lead: int
     ) -> Sighting:
@@ -250,38 +309,6 @@ class ClaimSession:
             if any(phrase in said for phrase in phrases):
                 return True
         return False
-
-
-@dataclass(slots=True)
-class MorphTable:
-    """Known evasions (`rules/<jurisdiction>/morphs.yaml`) as one automaton over normalised text."""
-
-    entries: Iterable[dict[str, object]]
-    _automaton: ahocorasick.Automaton = field(init=False)
-    _empty: bool = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._automaton = ahocorasick.Automaton()
-        for entry in self.entries:
-            heard = entry["heard"]
-            for word in heard if isinstance(heard, list) else [heard]:
-                key = normalise(str(word)).text
-                if key and key != entry["means"]:
-                    self._automaton.add_word(
-                        key, (len(key), str(entry["means"]), str(entry.get("kind", "code")))
-                    )
-        self._empty = not len(self._automaton)
-        if not self._empty:
-            self._automaton.make_automaton()
-
-    def find(self, text: str) -> list[Rewritten]:
-        """Evasions in `text`, left to right, none overlapping; `original` holds the meaning."""
-        if self._empty:
-            return []
-        return [
-            Rewritten(last + 1 - length, last + 1, means, kind)
-            for last, (length, means, kind) in self._automaton.iter_long(text)
-        ]
 
 
 def _moved(one: Relistened, by: int) -> Relistened:

@@ -6,7 +6,7 @@ would make the words lawful, so that a person can follow the decision.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import regex
@@ -34,6 +34,11 @@ UNHEARD_DOUBT = 0.9
 recogniser doubted less than this, was not said: the pair that drops most of what was not said, and
 nothing that was, on the calibration half of benchmarks/results/second_listen-*.json. No ratio
 tells for sure that a term *was* said (`fits_better` there), so none makes a match firmer."""
+LOOSE_LLR = -3.0
+"""Nats. A loose likeness stays where the term fits the sound hardly worse than what was written."""
+LOOSE_SCORE = 0.7
+LONG_LIKENESS = 4
+"""Two short likenesses side by side in one claim are as good as one long one."""
 RELISTENED_SYLLABLES = 3
 """Of two syllables the ratio tells nothing: 祛斑 fits 19 nats worse than 区班 when it is said."""
 REGULATED_TALK = frozenset({"food", "health_food", "cosmetic", "drug", "medical_device"})
@@ -68,12 +73,16 @@ class Acquittal:
 
 Ruling = Finding | Acquittal
 
+Meaning = Callable[[int, int], float]
+"""The log-odds that the sentence (or sentences) around `text[begin:end]` is unlawful."""
+
 
 class Judge:
     """Rules on matches with the words of one rule pack. Stateless between calls."""
 
     def __init__(self, pack: RulePack) -> None:
         self._context = ContextReader(pack.context)
+        self._weights = pack.weights
         lexicons = {name: lexicon.terms for name, lexicon in pack.lexicons.items()}
         self._covering: dict[str, list[Pattern]] = {}
         self._sentence: dict[str, list[Pattern]] = {}
@@ -93,14 +102,27 @@ class Judge:
             for patterns in table.values():
                 yield from patterns
 
-    def rule_on(self, match: Match, text: Normalised, product: ProductView, channel: str) -> Ruling:
-        """Decide one match. The recogniser's confidence is the session's to weigh in."""
+    def rule_on(
+        self,
+        match: Match,
+        text: Normalised,
+        product: ProductView,
+        channel: str,
+        meaning: Meaning | None = None,
+    ) -> Ruling:
+        """Decide one match. The recogniser's confidence is the session's to weigh in.
+
+        `meaning` reads what stands at a place of `text`; its say is weighed with the rule's, except
+        where the product's passport plainly contradicts the words.
+        """
         rule = match.rule
         scope = _in_scope(rule, product, channel)
         if scope.outside:
             return Acquittal(match, scope.outside)
         if match.kind == "phonetic":
             doubt = _chance_likeness(match, product, channel)
+            if not doubt and match.loose and not _borne_out(match):
+                doubt = f"读音只有部分相近，不足以认定是“{match.matched}”"
             if not doubt and _unheard(match) and not _firm_sound(match, channel):
                 doubt = f"复听原声，不是“{match.matched}”（{match.acoustic_llr:+.1f} 奈特）"
             if doubt:
@@ -137,7 +159,15 @@ class Judge:
             reasons.append("主播随后更正")
             disposition = Disposition.SUSPECT
             severity = Severity.LOW
-        confidence = STATUS_CONFIDENCE[rule.status] * match.score
+        certainty = STATUS_CONFIDENCE[rule.status]
+        if meaning is not None and self._weights is not None and not clash:
+            certainty = self._weights.chance(rule.id, meaning(match.begin, match.end))
+            if certainty < self._weights.floor:
+                return Acquittal(match, f"结合整句意思，是违规说法的可能只有 {certainty:.0%}")
+            if certainty < self._weights.firm and disposition is Disposition.VIOLATION:
+                disposition = Disposition.SUSPECT
+                reasons.append(f"结合整句意思，是违规说法的可能为 {certainty:.0%}，需要人工判断")
+        confidence = certainty * match.score
         begin, end = text.span(match.begin, match.end)
         return Finding(
             rule=rule,
@@ -262,7 +292,7 @@ def _chance_likeness(match: Match, product: ProductView, channel: str) -> str | 
     """Why a likeness in sound says nothing here, or None when it deserves a look."""
     if channel != "speech" and (match.score < 1.0 or match.end - match.begin < 3):
         return "书面文字读音相近，不足为据"
-    if match.score > SHORT_SOUND_SCORE:
+    if match.score > SHORT_SOUND_SCORE or match.sounded >= LONG_LIKENESS:
         return None
     about = {product.category, product.inferred} - {None}
     if about & (match.rule.products or REGULATED_TALK):
@@ -284,8 +314,17 @@ def _unheard(match: Match) -> bool:
     )
 
 
+def _borne_out(match: Match) -> bool:
+    """Whether a loose likeness deserves a look: the sound fits it, or it is close by itself."""
+    if match.acoustic_llr is not None:
+        return match.acoustic_llr >= LOOSE_LLR
+    return match.score >= LOOSE_SCORE
+
+
 def _firm_sound(match: Match, channel: str) -> bool:
     """Likeness in sound is beyond chance when it is long, or stands beside words heard clearly."""
+    if match.loose:
+        return False
     if channel != "speech" or match.score < FIRM_SOUND_SCORE:
         return False
     heard_clearly = match.end - match.begin - match.sounded

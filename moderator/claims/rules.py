@@ -19,6 +19,7 @@ from jsonschema import Draft202012Validator
 
 from moderator.claims.law import LawBook, load_law
 from moderator.claims.passports import Passport, passport_from
+from moderator.claims.weighing import Weights, weights_from
 from moderator.claims.yaml_places import PlacedYaml
 from moderator.errors import (
     RULE_DIR,
@@ -29,9 +30,18 @@ from moderator.errors import (
 )
 from moderator.records import Disposition, LawRef, Severity
 
-NOT_RULES = frozenset(
-    {"lexicons", "products.yaml", "morphs.yaml", "context.yaml", "everyday_words.yaml"}
+AIDS = (
+    "products.yaml",
+    "morphs.yaml",
+    "near_glyphs.yaml",
+    "context.yaml",
+    "everyday_words.yaml",
+    "misheard.yaml",
+    "weights.yaml",
 )
+"""What a pack holds beside its rules; a pack without one of them takes the shipped one."""
+HIDDEN_LEXICONS = ("disease", "symptom", "organ", "drug_name")
+NOT_RULES = frozenset({"lexicons", *AIDS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +194,29 @@ class RulePack:
     morphs: tuple[dict[str, Any], ...]
     context: dict[str, Any]
     everyday_words: frozenset[str]
+    misheard: dict[str, dict[str, float]]
+    near_glyphs: dict[str, str]
+    weights: Weights | None
     version: str
     folder: Path
+
+    def disguised_terms(self) -> set[str]:
+        """Every term that a host may write in letters."""
+        terms = {term for lexicon in self.lexicons.values() for term in lexicon.terms}
+        for rule in self.rules:
+            for entry in rule.match:
+                if isinstance(entry, TermsMatch):
+                    terms.update(entry.terms)
+        return terms
+
+    def hidden_terms(self) -> set[str]:
+        """Illnesses, organs and their like, which a host may say with a hole: 高某压."""
+        return {
+            term
+            for name in HIDDEN_LEXICONS
+            if name in self.lexicons
+            for term in self.lexicons[name].terms
+        }
 
     def sounded_terms(self) -> set[str]:
         """Every term that may be found by sound."""
@@ -258,6 +289,9 @@ def load_rules(folder: Path | str | None = None, jurisdiction: str = "cn") -> Ru
     everyday = (
         PlacedYaml(aids["everyday_words.yaml"]).mapping() if "everyday_words.yaml" in aids else {}
     )
+    misheard = PlacedYaml(aids["misheard.yaml"]).mapping() if "misheard.yaml" in aids else {}
+    weights = PlacedYaml(aids["weights.yaml"]).mapping() if "weights.yaml" in aids else {}
+    glyphs = PlacedYaml(aids["near_glyphs.yaml"]).mapping() if "near_glyphs.yaml" in aids else {}
     return RulePack(
         jurisdiction=jurisdiction,
         rules=tuple(rules.values()),
@@ -267,6 +301,12 @@ def load_rules(folder: Path | str | None = None, jurisdiction: str = "cn") -> Ru
         morphs=tuple(morphs.get("morphs", []) if isinstance(morphs, dict) else morphs or []),
         context=context,
         everyday_words=frozenset(map(str, everyday.get("words", ()))),
+        misheard={
+            str(said): {str(written): float(share) for written, share in heard.items()}
+            for said, heard in misheard.get("syllables", {}).items()
+        },
+        weights=weights_from(weights),
+        near_glyphs={str(alike): str(term) for alike, term in glyphs.get("spellings", {}).items()},
         version=f"{jurisdiction}-{digest.hexdigest()[:12]}",
         folder=own,
     )
@@ -344,7 +384,7 @@ def _validator(name: str) -> Draft202012Validator:
 
 def _aids(own: Path, shipped: Path) -> dict[str, Path]:
     found = {}
-    for name in ("products.yaml", "morphs.yaml", "context.yaml", "everyday_words.yaml"):
+    for name in AIDS:
         for folder in (own, shipped):
             if (folder / name).is_file():
                 found[name] = folder / name

@@ -13,7 +13,7 @@ import regex
 import structlog
 
 from moderator.claims.context import Around, ContextReader, around
-from moderator.claims.facts import contradiction, proves
+from moderator.claims.facts import FactBook
 from moderator.claims.matcher import SHORT_SOUND_SCORE, Match
 from moderator.claims.normalise import Normalised
 from moderator.claims.passports import DOCUMENT_NAMES, Passport
@@ -41,6 +41,11 @@ LONG_LIKENESS = 4
 """Two short likenesses side by side in one claim are as good as one long one."""
 RELISTENED_SYLLABLES = 3
 """Of two syllables the ratio tells nothing: 祛斑 fits 19 nats worse than 区班 when it is said."""
+RECORDS_OF_CATEGORY = {
+    "price_fraud": ("price_record",),
+    "false_origin_or_ingredient": ("origin_proof", "test_report"),
+}
+"""What a passport tells of such claims, whether or not the rule asks for the document."""
 REGULATED_TALK = frozenset({"food", "health_food", "cosmetic", "drug", "medical_device"})
 """Where a two-syllable likeness in sound is worth a look even for a rule about every product."""
 
@@ -83,6 +88,7 @@ class Judge:
     def __init__(self, pack: RulePack) -> None:
         self._context = ContextReader(pack.context)
         self._weights = pack.weights
+        self._facts = FactBook(pack.facts)
         lexicons = {name: lexicon.terms for name, lexicon in pack.lexicons.items()}
         self._covering: dict[str, list[Pattern]] = {}
         self._sentence: dict[str, list[Pattern]] = {}
@@ -133,9 +139,13 @@ class Judge:
         if reason:
             return Acquittal(match, reason)
         quote, heard = _words(match, text, channel)
-        reason, clash = _passport_says(rule, product, match.matched, considered)
+        reason, clash = _passport_says(
+            rule, product, match.matched, place.sentence, considered, self._facts
+        )
         if reason:
             return Acquittal(match, reason)
+        if rule.against_passport and clash is None:
+            return Acquittal(match, "商品档案没有与此相反的记录")
 
         disposition = rule.disposition
         reasons: list[str] = []
@@ -243,37 +253,63 @@ def _in_scope(rule: Rule, product: ProductView, channel: str) -> _Scope:
 
 
 def _passport_says(
-    rule: Rule, product: ProductView, claim: str, considered: list[str]
+    rule: Rule,
+    product: ProductView,
+    claim: str,
+    sentence: str,
+    considered: list[str],
+    facts: FactBook,
 ) -> tuple[str | None, str | None]:
     """Why the passport allows the claim, or how it contradicts it; (None, None) if neither.
 
     While it is not known which product is meant, any passport of the room may allow; and
-    so may the one that has the words in its name (防晒 of a sunscreen).
+    so may the one that has the words in its name (防晒 of a sunscreen). Only the passport of the
+    product itself can contradict.
     """
-    if not rule.needs and not rule.unless.passport:
+    kinds = _kinds_told_by(rule)
+    if not kinds and not rule.unless.passport:
         return None, None
     passports = [product.passport] if product.passport is not None else list(product.possible)
     passports += [p for p in product.possible if any(claim in name for name in p.known_as())]
+    late = []
     for passport in passports:
+        held = facts.hold(kinds, claim, sentence, passport)
+        if held is not None and held.agrees:
+            return f"与商品档案一致：{held.why}", None
+        if held is not None and passport is product.passport:
+            return None, held.why
         for kind in rule.needs:
-            if not proves(kind, passport):
-                continue
-            clash = contradiction(kind, claim, passport)
-            if clash is None:
+            if facts.proves(kind, passport, claim, sentence):
                 return f"商品档案有{DOCUMENT_NAMES[kind][0]}", None
-            if product.passport is not None:
-                return None, clash
-        if any(_holds(condition, passport, claim) for condition in rule.unless.passport):
+        if any(
+            _holds(condition, passport, claim, sentence, facts)
+            for condition in rule.unless.passport
+        ):
             return "商品档案允许", None
+        late.append(facts.expired(kinds, passport))
     named = "、".join(p.name or p.id or p.category for p in passports)
-    considered.append(f"商品档案：{named}，不足以允许" if named else "商品档案：没有")
+    expired = "、".join(dict.fromkeys(filter(None, late)))
+    considered.append(
+        f"商品档案：{named}，{expired or '不足以允许'}" if named else "商品档案：没有"
+    )
     return None, None
 
 
-def _holds(condition: PassportCondition, passport: Passport, claim: str) -> bool:
+def _kinds_told_by(rule: Rule) -> tuple[str, ...]:
+    """The records that may contradict or bear out what a rule is about."""
+    kinds = list(rule.needs)
+    for condition in rule.unless.passport:
+        kinds += condition.documents
+    kinds += RECORDS_OF_CATEGORY.get(rule.category, ())
+    return tuple(dict.fromkeys(kinds))
+
+
+def _holds(
+    condition: PassportCondition, passport: Passport, claim: str, sentence: str, facts: FactBook
+) -> bool:
     if condition.category and passport.category not in condition.category:
         return False
-    if not all(passport.has(kind) for kind in condition.documents):
+    if not all(facts.proves(kind, passport, claim, sentence) for kind in condition.documents):
         return False
     return not condition.function or _among_functions(claim, passport)
 

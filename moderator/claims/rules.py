@@ -38,6 +38,7 @@ AIDS = (
     "everyday_words.yaml",
     "misheard.yaml",
     "weights.yaml",
+    "facts.yaml",
 )
 """What a pack holds beside its rules; a pack without one of them takes the shipped one."""
 HIDDEN_LEXICONS = ("disease", "symptom", "organ", "drug_name")
@@ -163,6 +164,7 @@ class Rule:
     products: frozenset[str]
     not_products: frozenset[str]
     unknown_product: str
+    against_passport: bool
     match: tuple[RuleMatch, ...]
     unless: Unless
     needs: tuple[str, ...]
@@ -196,6 +198,7 @@ class RulePack:
     everyday_words: frozenset[str]
     misheard: dict[str, dict[str, float]]
     near_glyphs: dict[str, str]
+    facts: dict[str, Any]
     weights: Weights | None
     version: str
     folder: Path
@@ -291,6 +294,7 @@ def load_rules(folder: Path | str | None = None, jurisdiction: str = "cn") -> Ru
     )
     misheard = PlacedYaml(aids["misheard.yaml"]).mapping() if "misheard.yaml" in aids else {}
     weights = PlacedYaml(aids["weights.yaml"]).mapping() if "weights.yaml" in aids else {}
+    facts = PlacedYaml(aids["facts.yaml"]).mapping() if "facts.yaml" in aids else {}
     glyphs = PlacedYaml(aids["near_glyphs.yaml"]).mapping() if "near_glyphs.yaml" in aids else {}
     return RulePack(
         jurisdiction=jurisdiction,
@@ -307,6 +311,7 @@ def load_rules(folder: Path | str | None = None, jurisdiction: str = "cn") -> Ru
         },
         weights=weights_from(weights),
         near_glyphs={str(alike): str(term) for alike, term in glyphs.get("spellings", {}).items()},
+        facts=facts,
         version=f"{jurisdiction}-{digest.hexdigest()[:12]}",
         folder=own,
     )
@@ -339,6 +344,7 @@ def load_rule(path: Path, law: LawBook, lexicons: dict[str, Lexicon]) -> Rule:
         products=frozenset(applies.get("products", ())),
         not_products=frozenset(applies.get("not_products", ())),
         unknown_product=applies.get("unknown_product", "suspect"),
+        against_passport=bool(applies.get("against_passport", False)),
         match=tuple(
             _match(entry, placed, ["match", index], lexicons)
             for index, entry in enumerate(body["match"])

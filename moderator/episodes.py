@@ -48,6 +48,7 @@ def to_violations(
     duration_s: float,
 ) -> list[Violation]:
     """Records in time order, one for each episode."""
+    sightings = _as_amended(sightings)
     episodes: list[list[Sighting]] = []
     latest: dict[tuple[str, ...], list[Sighting]] = {}
     for sighting in sightings:
@@ -61,6 +62,13 @@ def to_violations(
     records = [_record(episode, provenance) for episode in episodes]
     records += [_absence_record(absent, provenance, duration_s) for absent in absences]
     return sorted(records, key=_order)
+
+
+def _as_amended(sightings: Iterable[Sighting]) -> list[Sighting]:
+    """Each sighting as it stands in the end: one that was corrected, in its corrected form."""
+    found = list(sightings)
+    replaced = {id(sighting.amends) for sighting in found if sighting.amends is not None}
+    return [sighting for sighting in found if id(sighting) not in replaced]
 
 
 def _order(record: Violation) -> tuple[float, int, int]:

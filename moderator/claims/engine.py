@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
+from moderator.claims.across import AcrossFinder, Joined, Recently, Seen
+from moderator.claims.audience import RAISED, Audience, AudienceReader
 from moderator.claims.disguises import Disguises
 from moderator.claims.judge import Acquittal, Finding, Judge, Meaning, Ruling
 from moderator.claims.matcher import ClaimMatcher, Match, PatternMatcher
@@ -14,17 +17,38 @@ from moderator.claims.passports import Passport
 from moderator.claims.phonetics import SoundHit
 from moderator.claims.products import CategoryCues, ProductTracker, ProductView
 from moderator.claims.rules import AbsenceMatch, Rule, RulePack
-from moderator.records import Observation, Relistened, Room, Utterance
+from moderator.records import (
+    Disposition,
+    Observation,
+    Relistened,
+    Room,
+    Severity,
+    Utterance,
+)
 
 JOIN_GAP_S = 2.0
 """Utterances closer than this are read together: a claim may run over both."""
 JOIN_CHARS = 40
 """How much of what was said just before is read again with an utterance."""
 JOINT = "，"
+JOINED_CHARS = 30
+"""How much around each part a record shows of a claim whose parts lie apart."""
+CORRECTION_S = 8.0
+CORRECTION_UTTERANCES = 2
+"""A correction takes back what was said so shortly before, in seconds and in utterances."""
+AUDIENCE_S = 20.0
+AUDIENCE_UTTERANCES = 3
+"""Whoever was addressed so shortly before is still being spoken to."""
 ABSENCE_MIN_CHARS = 120
 """A session shorter than this has had no fair chance to give its notices."""
 
 
+CHANNEL_LABELS = {
+    "speech": "【口播】",
+    "screen": "【画面】",
+    "script": "【文案】",
+    "code": "【二维码】",
+}
 READ_CHANNELS = frozenset({"speech", "script"})
 """Where there are whole sentences; a banner is too short to be read for its meaning."""
 
@@ -39,7 +63,10 @@ class ReadsMeaning(Protocol):
 @dataclass(frozen=True, slots=True)
 class Sighting:
     """A finding in its observation. `context` is what was read, `span` the words in it;
-    `begin`/`end` are offsets in the observation's own text (of the part that lies in it)."""
+    `begin`/`end` are offsets in the observation's own text (of the part that lies in it).
+
+    `amends` is an earlier sighting that this one takes the place of: the host has corrected it.
+    """
 
     finding: Finding
     observation: Observation
@@ -49,6 +76,7 @@ class Sighting:
     end: int
     start_s: float
     end_s: float
+    amends: Sighting | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +101,10 @@ class ClaimEngine:
         self._reader = next((m for m in matchers if isinstance(m, ReadsMeaning)), None)
         self._judge = Judge(pack)
         self.cues = CategoryCues(pack.product_cues)
+        self.across = AcrossFinder(pack)
+        self.audiences = AudienceReader(
+            pack.audiences, {name: lexicon.terms for name, lexicon in pack.lexicons.items()}
+        )
         self._disguises = Disguises(
             pack.morphs, pack.near_glyphs, pack.disguised_terms(), pack.hidden_terms()
         )
@@ -153,6 +185,36 @@ class ClaimEngine:
             for match in self.matches(text, certainty=certainty)
         ]
 
+    def join(self, joined: Joined, product: ProductView) -> Finding | None:
+        """Rule on a claim whose parts lie in several observations; None where any part is exempt.
+
+        The finding is that of the last part, with what holds for all of them.
+        """
+        rulings = [
+            self._judge.rule_on(
+                seen.match(joined.rule, part), seen.text, product, seen.observation.channel
+            )
+            for seen, part in joined.places
+        ]
+        findings = [ruling for ruling in rulings if isinstance(ruling, Finding)]
+        if len(findings) < len(rulings):
+            return None
+        own = findings[joined.last]
+        quote = "…".join(findings[number].quote for number in joined.in_order())
+        reasons = [reason for f in findings for reason in f.reasons]
+        return replace(
+            own,
+            quote=quote,
+            disposition=_together(findings),
+            confidence=min(f.confidence for f in findings),
+            match=replace(own.match, matched=quote),
+            reasons=(_apart_in(joined), *dict.fromkeys(reasons)),
+        )
+
+    def correction_in(self, text: str) -> str:
+        """The words that take back what was said just before, empty where there are none."""
+        return self._judge.correction_in(text)
+
     def matches(
         self,
         text: Normalised,
@@ -202,6 +264,11 @@ class ClaimSession:
         self._spoken_until = float("-inf")
         self._seen_chars = 0
         self._heard: dict[str, list[str]] = {}
+        self._recently = Recently(engine.across)
+        self._said: deque[tuple[str, float]] = deque(maxlen=AUDIENCE_UTTERANCES)
+        self._lately: deque[tuple[Observation, list[Sighting]]] = deque(
+            maxlen=CORRECTION_UTTERANCES
+        )
         self._on_sale = {
             p.id
             for p in self._passports
@@ -209,9 +276,28 @@ class ClaimSession:
         }
 
     def observe(self, observation: Observation) -> list[Sighting]:
-        """Findings in one observation. What the guards distrust accuses no one."""
-        if observation.distrust or not observation.text.strip():
+        """Findings in one observation. What the guards distrust accuses no one.
+
+        Where it takes back what was said just before, those sightings come again, downgraded,
+        with `amends` naming what they take the place of.
+        """
+        reading = self._read(observation)
+        if reading is None:
             return []
+        sightings = _strongest(reading.patterns_first())
+        amended = self._amended(observation)
+        if observation.channel in READ_CHANNELS:
+            self._lately.append((observation, sightings))
+        return [*amended, *sightings]
+
+    def every(self, observation: Observation) -> list[Sighting]:
+        """As `observe`, with every finding, also those that give way to another."""
+        reading = self._read(observation)
+        return reading.sightings if reading is not None else []
+
+    def _read(self, observation: Observation) -> _Reading | None:
+        if observation.distrust or not observation.text.strip():
+            return None
         lead = self._lead_to(observation)
         original = lead + observation.text
         if observation.channel == "screen":
@@ -229,12 +315,62 @@ class ClaimSession:
             self._relistened(observation, len(lead)),
             self._confidences(observation, len(lead)),
         )
-        findings = [
-            ruling
-            for ruling in _patterns_first(rulings, text)
+        sightings = [
+            self._sight(ruling, observation, original, len(lead))
+            for ruling in rulings
             if isinstance(ruling, Finding) and ruling.end > len(lead)
         ]
-        return [self._sight(f, observation, original, len(lead)) for f in _strongest(findings)]
+        start_s, end_s = self._recently.times_of(observation)
+        seen = Seen(observation, text, len(lead), start_s, end_s)
+        for joined in self._recently.join(seen, self._engine.patterns.likenesses):
+            finding = self._engine.join(joined, product)
+            if finding is not None:
+                sightings.append(_sight_joined(finding, joined))
+        return _Reading(text, rulings, self._weighed_by_audience(sightings, text, start_s, end_s))
+
+    def _weighed_by_audience(
+        self, sightings: list[Sighting], text: Normalised, start_s: float, end_s: float
+    ) -> list[Sighting]:
+        """Severity one step up where those are spoken to whom a false claim harms more."""
+        lately = [said for said, until_s in self._said if start_s - until_s <= AUDIENCE_S]
+        self._said.append((text.text, end_s))
+        weighed = []
+        audience: Audience | None = None
+        for sighting in sightings:
+            finding = sighting.finding
+            if self._engine.audiences.weighs(finding.rule.category):
+                audience = audience or self._engine.audiences.addressed([text.text, *lately[::-1]])
+                if audience is not None:
+                    why = f"面向{audience.name}（“{audience.words}”），严重程度上调一级"
+                    finding = replace(
+                        finding,
+                        severity=RAISED[finding.severity],
+                        reasons=(*finding.reasons, why),
+                    )
+            weighed.append(replace(sighting, finding=finding))
+        return weighed
+
+    def _amended(self, observation: Observation) -> list[Sighting]:
+        """What was said shortly before and is now taken back: kept, and only suspected."""
+        if observation.channel not in READ_CHANNELS or not self._lately:
+            return []
+        correction = self._engine.correction_in(normalise(observation.text).text)
+        if not correction:
+            return []
+        amended = []
+        for said, sightings in self._lately:
+            if observation.start - said.end > CORRECTION_S:
+                continue
+            for sighting in sightings:
+                finding = replace(
+                    sighting.finding,
+                    disposition=Disposition.SUSPECT,
+                    severity=Severity.LOW,
+                    reasons=(*sighting.finding.reasons, f"主播随后更正（“{correction}”）"),
+                )
+                amended.append(replace(sighting, finding=finding, amends=sighting))
+        self._lately.clear()
+        return amended
 
     def finish(self) -> list[Absent]:
         """Duties of the whole session that were not met; call once, at its end."""
@@ -311,6 +447,48 @@ class ClaimSession:
         return False
 
 
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """One observation as it was read, with every ruling and every finding."""
+
+    text: Normalised
+    rulings: list[Ruling]
+    sightings: list[Sighting]
+
+    def patterns_first(self) -> list[Sighting]:
+        """Without the suspicions of the classifier that a pattern has settled."""
+        settled = {id(ruling.match) for ruling in self.rulings}
+        settled -= {id(ruling.match) for ruling in _patterns_first(self.rulings, self.text)}
+        return [s for s in self.sightings if id(s.finding.match) not in settled]
+
+
+def _sight_joined(finding: Finding, joined: Joined) -> Sighting:
+    """A sighting in the observation that completed the claim; its context shows every part."""
+    context = ""
+    edges: list[int] = []
+    for number in joined.in_order():
+        seen, part = joined.places[number]
+        begin, end = seen.text.span(part.begin, part.end)
+        low, high = max(0, begin - JOINED_CHARS), end + JOINED_CHARS
+        context += ("　" if context else "") + CHANNEL_LABELS.get(seen.observation.channel, "")
+        edges += (len(context) + begin - low, len(context) + end - low)
+        context += seen.text.original[low:high].replace("\n", JOINT)
+    spoken = [place for place in joined.places if place[0].spoken] or joined.places
+    times = [seen.time_of(part) for seen, part in spoken]
+    last, own = joined.places[joined.last]
+    begin, end = last.own_span(own)
+    return Sighting(
+        finding,
+        last.observation,
+        context,
+        (edges[0], edges[-1]),
+        begin,
+        end,
+        min(start for start, _ in times),
+        max(end for _, end in times),
+    )
+
+
 def _moved(one: Relistened, by: int) -> Relistened:
     return replace(one, begin=one.begin + by, end=one.end + by)
 
@@ -348,23 +526,37 @@ def _words_of(ruling: Ruling, text: Normalised) -> tuple[int, int]:
     return text.span(ruling.match.begin, ruling.match.end)
 
 
-def _strongest(findings: list[Finding]) -> list[Finding]:
+def _strongest(sightings: list[Sighting]) -> list[Sighting]:
     """Of overlapping findings in one category the firmest stays; categories stand side by side."""
-    ranked = sorted(
-        findings,
-        key=lambda f: (f.disposition.rank, f.severity.rank, f.end - f.begin, f.confidence),
-        reverse=True,
-    )
-    kept: list[Finding] = []
-    for finding in ranked:
+
+    def rank(sighting: Sighting) -> tuple[int, int, int, float]:
+        f = sighting.finding
+        return f.disposition.rank, f.severity.rank, f.end - f.begin, f.confidence
+
+    kept: list[Sighting] = []
+    for sighting in sorted(sightings, key=rank, reverse=True):
+        finding = sighting.finding
         if all(
-            k.rule.category != finding.rule.category
-            or k.end <= finding.begin
-            or finding.end <= k.begin
+            k.finding.rule.category != finding.rule.category
+            or k.finding.end <= finding.begin
+            or finding.end <= k.finding.begin
             for k in kept
         ):
-            kept.append(finding)
-    return sorted(kept, key=lambda f: (f.begin, f.end))
+            kept.append(sighting)
+    return sorted(kept, key=lambda s: (s.finding.begin, s.finding.end))
+
+
+def _together(findings: Sequence[Finding]) -> Disposition:
+    """A part that is only suspected makes the whole suspected; else the firmest part tells."""
+    ranked = sorted((f.disposition for f in findings), key=lambda d: d.rank)
+    return ranked[0] if ranked[0] is Disposition.SUSPECT else ranked[-1]
+
+
+def _apart_in(joined: Joined) -> str:
+    names = {"speech": "口播", "screen": "画面", "script": "文案", "code": "二维码"}
+    channels = dict.fromkeys(seen.observation.channel for seen, _ in joined.places)
+    where = "与".join(names.get(channel, channel) for channel in channels)
+    return f"把{where}合起来看" if len(channels) > 1 else "把前后几句合起来看"
 
 
 __all__ = ["Absent", "Acquittal", "ClaimEngine", "ClaimSession", "Finding", "Sighting"]

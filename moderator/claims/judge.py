@@ -13,6 +13,7 @@ import regex
 import structlog
 
 from moderator.claims.context import Around, ContextReader, around
+from moderator.claims.exemptions import ExemptionsOfLaw
 from moderator.claims.facts import FactBook
 from moderator.claims.matcher import SHORT_SOUND_SCORE, Match
 from moderator.claims.normalise import Normalised
@@ -90,6 +91,7 @@ class Judge:
         self._weights = pack.weights
         self._facts = FactBook(pack.facts)
         lexicons = {name: lexicon.terms for name, lexicon in pack.lexicons.items()}
+        self._exemptions = ExemptionsOfLaw(pack.exemptions, lexicons)
         self._covering: dict[str, list[Pattern]] = {}
         self._sentence: dict[str, list[Pattern]] = {}
         for rule in pack.rules:
@@ -107,6 +109,11 @@ class Judge:
         for table in (self._covering, self._sentence):
             for patterns in table.values():
                 yield from patterns
+        yield from self._exemptions.patterns
+
+    def correction_in(self, text: str) -> str:
+        """The words near the beginning of `text` that take back what was said just before."""
+        return self._context.correction_in(text)
 
     def rule_on(
         self,
@@ -135,7 +142,7 @@ class Judge:
                 return Acquittal(match, doubt)
         place = around(text.text, match.begin, match.end)
         considered: list[str] = []
-        reason = self._exempt(match, place, considered)
+        reason = self._exempt(match, place, product, considered)
         if reason:
             return Acquittal(match, reason)
         quote, heard = _words(match, text, channel)
@@ -194,7 +201,9 @@ class Judge:
             reasons=tuple(reasons),
         )
 
-    def _exempt(self, match: Match, place: Around, considered: list[str]) -> str | None:
+    def _exempt(
+        self, match: Match, place: Around, product: ProductView, considered: list[str]
+    ) -> str | None:
         unless = match.rule.unless
         if unless.negation:
             if self._context.negated(place):
@@ -216,10 +225,15 @@ class Judge:
             for pattern in self._sentence[match.rule.id]:
                 for begin, end in pattern.find(place.sentence):
                     return f"同句有“{place.sentence[begin:end]}”"
+            names = [name for passport in product.possible for name in passport.known_as()]
+            exempt = self._exemptions.applies(match.rule, place, names)
+            if exempt:
+                return exempt
         except PatternTimeout:
             log.warning("regex_timeout", rule=match.rule.id, chars=len(place.sentence))
         if unless.covering or unless.sentence or unless.allow:
             considered.append("例外用法")
+        considered += self._exemptions.considered(match.rule)
         return None
 
 

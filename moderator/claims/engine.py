@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 from moderator.claims.across import AcrossFinder, Joined, Recently, Seen
@@ -16,6 +17,7 @@ from moderator.claims.normalise import Normalised, normalise, without_pauses
 from moderator.claims.passports import Passport
 from moderator.claims.phonetics import SoundHit
 from moderator.claims.products import CategoryCues, ProductTracker, ProductView
+from moderator.claims.rehearing import Rehearing
 from moderator.claims.rules import AbsenceMatch, Rule, RulePack
 from moderator.records import (
     Disposition,
@@ -49,6 +51,8 @@ CHANNEL_LABELS = {
     "script": "【文案】",
     "code": "【二维码】",
 }
+GUESS_SCORE = 0.8
+"""What is found in a guess of what was said: never firm."""
 READ_CHANNELS = frozenset({"speech", "script"})
 """Where there are whole sentences; a banner is too short to be read for its meaning."""
 
@@ -147,18 +151,61 @@ class ClaimEngine:
         """
         again = {(one.begin, one.end, one.term): one for one in relistened}
         found = self._rule_on(text, product, channel, again, confidences)
-        if channel == "speech" and "，" in text.text:
-            covered = {
-                (ruling.match.rule.id, at)
-                for ruling in found
-                for at in range(*text.span(ruling.match.begin, ruling.match.end))
-            }
-            flowing = without_pauses(text)
-            for ruling in self._rule_on(flowing, product, channel, again, confidences):
-                begin, end = flowing.span(ruling.match.begin, ruling.match.end)
-                if all((ruling.match.rule.id, at) not in covered for at in range(begin, end)):
+        if channel != "speech":
+            return found
+        covered = {
+            (ruling.match.rule.id, at)
+            for ruling in found
+            for at in range(*text.span(ruling.match.begin, ruling.match.end))
+        }
+
+        def add(rulings: Iterable[Ruling], reading: Normalised) -> None:
+            for ruling in rulings:
+                places = range(*reading.span(ruling.match.begin, ruling.match.end))
+                if all((ruling.match.rule.id, at) not in covered for at in places):
                     found.append(ruling)
+                    covered.update((ruling.match.rule.id, at) for at in places)
+
+        flowing = without_pauses(text)
+        if flowing is not text:
+            add(self._rule_on(flowing, product, channel, again, confidences), flowing)
+        if confidences is not None:
+            guess = self._reheard(flowing, confidences)
+            if guess.text != flowing.text:
+                add(self._rule_on_guess(guess, flowing, product), guess)
         return found
+
+    @cached_property
+    def _rehearing(self) -> Rehearing:
+        return Rehearing(self.pack.talk_words)
+
+    def _reheard(self, text: Normalised, confidences: Sequence[float]) -> Normalised:
+        """What was probably said; place for place the text itself."""
+        certainty = [confidences[text.span(at, at + 1)[0]] for at in range(len(text.text))]
+        return replace(text, text=self._rehearing.guess(text.text, certainty))
+
+    def _rule_on_guess(
+        self, guess: Normalised, written: Normalised, product: ProductView
+    ) -> list[Ruling]:
+        """Rulings on matches that stand in the guess alone."""
+        meaning = self._reader.meaning(guess) if self._reader is not None else None
+        rulings = []
+        for match in self.matches(guess, by_sound=False):
+            if guess.text[match.begin : match.end] == written.text[match.begin : match.end]:
+                continue
+            semantic = match.kind == "semantic"
+            guessed = replace(
+                match,
+                kind=match.kind if semantic else "phonetic",
+                score=match.score * GUESS_SCORE,
+                guessed=True,
+            )
+            rulings.append(
+                self._judge.rule_on(
+                    guessed, guess, product, "speech", None if semantic else meaning
+                )
+            )
+        return rulings
 
     def _rule_on(
         self,

@@ -389,6 +389,6 @@ def _words(match: Match, text: Normalised, channel: str) -> tuple[str, str | Non
     """The words at fault, and for speech what the recogniser wrote where that differs."""
     begin, end = text.span(match.begin, match.end)
     original = text.original[begin:end]
-    if channel == "speech" and match.kind == "phonetic":
+    if channel == "speech" and (match.kind == "phonetic" or match.guessed):
         return match.matched, original
     return original, None

@@ -31,7 +31,8 @@ class Match:
 
     `matched` is what the rule looked for, which differs from the text in a match by sound;
     `sounded` is how many of its characters agree in sound only, and `likenesses` the places
-    that do. `acoustic_llr` and `doubt` are what a second listen said of them.
+    that do. `acoustic_llr` and `doubt` are what a second listen said of them. `guessed` matches
+    stand in what was probably said (`rehearing.py`), not in what was written.
     """
 
     rule: Rule
@@ -44,6 +45,7 @@ class Match:
     likenesses: tuple[SoundHit, ...] = ()
     acoustic_llr: float | None = None
     doubt: float | None = None
+    guessed: bool = False
 
     @property
     def loose(self) -> bool:

@@ -3,11 +3,11 @@
     持住好碎鸭糕别边米  →  吃出好血压告别便秘
 
 Whisper base writes about one character in three of a fast host wrong and only one syllable in eight
-(`error_letters` and `error_syllables` in benchmarks/results/spoken-*.json). So the folded syllables are
-read once more, as words that are said in live rooms: the likeliest cut into words, where a word's
-cost is its rarity (`rules/<jurisdiction>/talk_words.txt`) and every changed character costs the more
-the surer the recogniser was of it. The result has as many characters as the text, so that places
-stay places. It is a guess: what is found in it alone is never more than a `suspect`.
+(`error_letters` and `error_syllables` in benchmarks/results/spoken-*.json). So the folded syllables
+are read once more, as words that are said in live rooms: the likeliest cut into words, where a
+word's cost is its rarity (`rules/<jurisdiction>/talk_words.txt`) and every changed character costs
+the more the surer the recogniser was of it. The result has as many characters as the text, so that
+places stay places. It is a guess: what is found in it alone is never more than a `suspect`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from moderator.claims.phonetics import sound_of
 
 LONGEST = 6
 CHANGE_COST = 1.0
-"""Nats for changing a character of which the recogniser was half sure, beside -ln(1 - confidence)."""
+"""Nats for changing a character, beside minus the logarithm of one less its confidence."""
 UNKNOWN_COST = 2.0
 """Nats by which a character that is no known word is rarer than the rarest word."""
 ALIKE = 4

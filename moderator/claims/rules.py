@@ -19,6 +19,7 @@ from jsonschema import Draft202012Validator
 
 from moderator.claims.law import LawBook, load_law
 from moderator.claims.passports import Passport, passport_from
+from moderator.claims.rehearing import counts_from
 from moderator.claims.weighing import Weights, weights_from
 from moderator.claims.yaml_places import PlacedYaml
 from moderator.errors import (
@@ -41,6 +42,7 @@ AIDS = (
     "facts.yaml",
     "audiences.yaml",
     "exemptions.yaml",
+    "talk_words.txt",
 )
 """What a pack holds beside its rules; a pack without one of them takes the shipped one."""
 TEST_CHARS_PER_S = 5.0
@@ -263,6 +265,7 @@ class RulePack:
     audiences: dict[str, Any]
     exemptions: tuple[Exemption, ...]
     weights: Weights | None
+    talk_words: dict[str, int]
     version: str
     folder: Path
 
@@ -383,6 +386,11 @@ def load_rules(folder: Path | str | None = None, jurisdiction: str = "cn") -> Ru
             for said, heard in misheard.get("syllables", {}).items()
         },
         weights=weights_from(weights),
+        talk_words=(
+            counts_from(aids["talk_words.txt"].read_text(encoding="utf-8"))
+            if "talk_words.txt" in aids
+            else {}
+        ),
         near_glyphs={str(alike): str(term) for alike, term in glyphs.get("spellings", {}).items()},
         facts=facts,
         audiences=audiences,

@@ -85,8 +85,14 @@ class ContextReader:
 
     def corrected(self, place: Around) -> bool:
         """The host takes it back at once: 口误, 说错了."""
-        tail = place.text[place.claim_end : place.claim_end + SENTENCE_REACH_CHARS]
-        return bool(self._corrected and self._corrected.search(tail))
+        return bool(self.correction_in(place.text[place.claim_end :]))
+
+    def correction_in(self, text: str) -> str:
+        """The words near the beginning of `text` that take back what was said just before."""
+        if self._corrected is None:
+            return ""
+        found = self._corrected.search(text[:SENTENCE_REACH_CHARS])
+        return found.group() if found else ""
 
 
 def _compile(alternatives: Any, *, head: bool = False, tail: bool = False) -> Any:

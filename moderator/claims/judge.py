@@ -142,7 +142,7 @@ class Judge:
                 return Acquittal(match, doubt)
         place = around(text.text, match.begin, match.end)
         considered: list[str] = []
-        reason = self._exempt(match, place, product, considered)
+        reason = self._exempt(match, text, place, product, considered)
         if reason:
             return Acquittal(match, reason)
         quote, heard = _words(match, text, channel)
@@ -202,7 +202,12 @@ class Judge:
         )
 
     def _exempt(
-        self, match: Match, place: Around, product: ProductView, considered: list[str]
+        self,
+        match: Match,
+        text: Normalised,
+        place: Around,
+        product: ProductView,
+        considered: list[str],
     ) -> str | None:
         unless = match.rule.unless
         if unless.negation:
@@ -212,6 +217,8 @@ class Judge:
         if unless.quotation:
             if self._context.warned(place):
                 return "提醒观众或转述规定，不是对商品的宣称"
+            if self._context.spoken_of(place, _in_quotes(match, text)):
+                return "讲词语、课文、新闻或案例，不是对商品的宣称"
             considered.append("提醒、转述规定")
         if unless.question:
             if self._context.asked(place):
@@ -379,6 +386,16 @@ def _firm_sound(match: Match, channel: str) -> bool:
         return False
     heard_clearly = match.end - match.begin - match.sounded
     return match.sounded >= FIRM_SOUND_SYLLABLES or (match.sounded >= 3 and heard_clearly >= 2)
+
+
+def _in_quotes(match: Match, text: Normalised) -> bool:
+    """Whether the words stand between quotation marks where they were written."""
+    begin, end = text.span(match.begin, match.end)
+    opening = max((text.original.rfind(mark, 0, begin + 1) for mark in "“‘「『"), default=-1)
+    if opening < 0:
+        return False
+    closing = [at for mark in "”’」』" if (at := text.original.find(mark, opening)) >= 0]
+    return bool(closing) and min(closing) >= end - 1
 
 
 def _known_as(passport: Passport | None) -> str | None:

@@ -225,6 +225,10 @@ class Judge:
                 return "问句"
             considered.append("问句")
         try:
+            names = [name for passport in product.possible for name in passport.known_as()]
+            exempt = self._exemptions.applies(match.rule, place, names)
+            if exempt:
+                return exempt
             for pattern in self._covering[match.rule.id]:
                 for begin, end in pattern.find(place.sentence):
                     if place.begin + begin < match.end and match.begin < place.begin + end:
@@ -232,10 +236,6 @@ class Judge:
             for pattern in self._sentence[match.rule.id]:
                 for begin, end in pattern.find(place.sentence):
                     return f"同句有“{place.sentence[begin:end]}”"
-            names = [name for passport in product.possible for name in passport.known_as()]
-            exempt = self._exemptions.applies(match.rule, place, names)
-            if exempt:
-                return exempt
         except PatternTimeout:
             log.warning("regex_timeout", rule=match.rule.id, chars=len(place.sentence))
         if unless.covering or unless.sentence or unless.allow:

@@ -45,6 +45,7 @@ ABSENCE_MIN_CHARS = 120
 """A session shorter than this has had no fair chance to give its notices."""
 
 
+READABLE = ("speech", "screen", "script")
 CHANNEL_LABELS = {
     "speech": "【口播】",
     "screen": "【画面】",
@@ -444,15 +445,30 @@ class ClaimSession:
         """Duties of the whole session that were not met; call once, at its end."""
         if self._seen_chars < ABSENCE_MIN_CHARS:
             return []
-        categories = {p.category for p in self._passports if p.id in self._on_sale}
-        found = []
-        for rule in self._engine.pack.rules:
-            for due in rule.absences:
-                owed = (due.ai_host and self._room.ai_host) or bool(categories & set(due.products))
-                if owed and not self._was_given(due):
-                    found.append(Absent(rule, due))
-                    break
-        return found
+        return [
+            Absent(rule, due)
+            for rule in self._engine.pack.rules
+            if (due := next((due for due in rule.absences if self._is_missing(rule, due)), None))
+        ]
+
+    def _is_missing(self, rule: Rule, due: AbsenceMatch) -> bool:
+        """Whether the duty exists here and was not fulfilled.
+
+        The documents that a rule needs fulfil it, where every product concerned has one.
+        """
+        concerned = [
+            p for p in self._passports if p.id in self._on_sale and p.category in due.products
+        ]
+        if due.ai_host or due.merchant or due.products:
+            named = due.merchant and bool(self._room.merchant)
+            if not (concerned or named or (due.ai_host and self._room.ai_host)):
+                return False
+        if not all(self._was_heard(phrases, READABLE) for phrases in due.said):
+            return False
+        if rule.needs and concerned and all(any(map(p.has, rule.needs)) for p in concerned):
+            return False
+        phrases = [*due.phrases, *([self._room.merchant] if due.merchant else [])]
+        return not self._was_heard(phrases, due.channels)
 
     def _lead_to(self, observation: Observation) -> str:
         """The end of what was said just before, for claims that run over two utterances."""
@@ -506,11 +522,11 @@ class ClaimSession:
             end_s,
         )
 
-    def _was_given(self, due: AbsenceMatch) -> bool:
-        phrases = [self._engine.normalise(phrase).text for phrase in due.phrases]
-        for channel in due.channels:
+    def _was_heard(self, phrases: Sequence[str], channels: Sequence[str]) -> bool:
+        wanted = [self._engine.normalise(phrase).text for phrase in phrases]
+        for channel in channels:
             said = "".join(self._heard.get(channel, ()))
-            if any(phrase in said for phrase in phrases):
+            if any(phrase in said for phrase in wanted):
                 return True
         return False
 

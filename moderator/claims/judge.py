@@ -142,7 +142,7 @@ class Judge:
                 return Acquittal(match, doubt)
         place = around(text.text, match.begin, match.end)
         considered: list[str] = []
-        reason = self._exempt(match, place, product, considered)
+        reason = self._exempt(match, text, place, product, considered)
         if reason:
             return Acquittal(match, reason)
         quote, heard = _words(match, text, channel)
@@ -202,7 +202,12 @@ class Judge:
         )
 
     def _exempt(
-        self, match: Match, place: Around, product: ProductView, considered: list[str]
+        self,
+        match: Match,
+        text: Normalised,
+        place: Around,
+        product: ProductView,
+        considered: list[str],
     ) -> str | None:
         unless = match.rule.unless
         if unless.negation:
@@ -212,12 +217,18 @@ class Judge:
         if unless.quotation:
             if self._context.warned(place):
                 return "提醒观众或转述规定，不是对商品的宣称"
+            if self._context.spoken_of(place, _in_quotes(match, text)):
+                return "讲词语、课文、新闻或案例，不是对商品的宣称"
             considered.append("提醒、转述规定")
         if unless.question:
             if self._context.asked(place):
                 return "问句"
             considered.append("问句")
         try:
+            names = [name for passport in product.possible for name in passport.known_as()]
+            exempt = self._exemptions.applies(match.rule, place, names)
+            if exempt:
+                return exempt
             for pattern in self._covering[match.rule.id]:
                 for begin, end in pattern.find(place.sentence):
                     if place.begin + begin < match.end and match.begin < place.begin + end:
@@ -225,10 +236,6 @@ class Judge:
             for pattern in self._sentence[match.rule.id]:
                 for begin, end in pattern.find(place.sentence):
                     return f"同句有“{place.sentence[begin:end]}”"
-            names = [name for passport in product.possible for name in passport.known_as()]
-            exempt = self._exemptions.applies(match.rule, place, names)
-            if exempt:
-                return exempt
         except PatternTimeout:
             log.warning("regex_timeout", rule=match.rule.id, chars=len(place.sentence))
         if unless.covering or unless.sentence or unless.allow:
@@ -379,6 +386,16 @@ def _firm_sound(match: Match, channel: str) -> bool:
         return False
     heard_clearly = match.end - match.begin - match.sounded
     return match.sounded >= FIRM_SOUND_SYLLABLES or (match.sounded >= 3 and heard_clearly >= 2)
+
+
+def _in_quotes(match: Match, text: Normalised) -> bool:
+    """Whether the words stand between quotation marks where they were written."""
+    begin, end = text.span(match.begin, match.end)
+    opening = max((text.original.rfind(mark, 0, begin + 1) for mark in "“‘「『"), default=-1)
+    if opening < 0:
+        return False
+    closing = [at for mark in "”’」』" if (at := text.original.find(mark, opening)) >= 0]
+    return bool(closing) and min(closing) >= end - 1
 
 
 def _known_as(passport: Passport | None) -> str | None:

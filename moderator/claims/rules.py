@@ -102,12 +102,18 @@ class NearMatch:
 
 @dataclass(frozen=True, slots=True)
 class AbsenceMatch:
-    """None of the phrases was said or shown in the whole session, though it was due."""
+    """None of the phrases was said or shown in the whole session, though it was due.
+
+    It is due where goods of `products` are on sale, an AI hosts, or the room names a merchant (whose
+    name then discharges it too); and, with `said`, only where a phrase of every list of it was said.
+    """
 
     phrases: tuple[str, ...]
     channels: tuple[str, ...]
     products: tuple[str, ...]
     ai_host: bool
+    merchant: bool = False
+    said: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +213,7 @@ class RuleTest:
     product: Passport | None = None
     channel: str | None = None
     ai_host: bool = False
+    merchant: str = ""
     place: str = ""
     observations: tuple[StagedObservation, ...] = ()
     severity: Severity | None = None
@@ -508,6 +515,8 @@ def _match(
             channels=tuple(entry.get("channels", ("speech", "screen", "script"))),
             products=tuple(when.get("products", ())),
             ai_host=bool(when.get("ai_host", False)),
+            merchant=bool(when.get("merchant", False)),
+            said=tuple(tuple(map(str, phrases)) for phrases in when.get("said", ())),
         )
     if "semantic" in entry:
         semantic = entry["semantic"]
@@ -627,6 +636,7 @@ def _test(entry: str | dict[str, Any], placed: PlacedYaml, keys: list[str | int]
         product=passport_from(entry["product"], place) if "product" in entry else None,
         channel=entry.get("channel"),
         ai_host=bool(entry.get("ai_host", False)),
+        merchant=str(entry.get("merchant", "")),
         place=place,
         observations=observations,
         severity=Severity(severity) if severity else None,

@@ -128,7 +128,7 @@ def _findings(engine: ClaimEngine, rule: Rule, test: RuleTest) -> list[Finding]:
 
 def _session(engine: ClaimEngine, test: RuleTest) -> ClaimSession:
     passports = [test.product] if test.product else []
-    return ClaimSession(engine, Room(ai_host=test.ai_host), passports)
+    return ClaimSession(engine, Room(ai_host=test.ai_host, merchant=test.merchant), passports)
 
 
 def _observations(test: RuleTest) -> Iterator[Observation]:

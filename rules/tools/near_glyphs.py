@@ -52,11 +52,14 @@ def main() -> None:
         if found:
             alike[char] = found
     words = set(_dictionary())
+    # 冒药 looks like 胃药, and stands in 感冒药.
+    known = {cue for cues in pack.product_cues.values() for cue in cues}
+    known |= {term for lexicon in pack.lexicons.values() for term in lexicon.terms}
     spellings = {
         spelling: term
         for term in sorted(pack.disguised_terms())
         for spelling, at in _spellings(term, alike)
-        if not _makes_words(spelling, at, words)
+        if not _makes_words(spelling, at, words) and not any(spelling in word for word in known)
     }
     out = Path(__file__).parents[1] / "cn" / "near_glyphs.yaml"
     head = "# Spelling that looks like a term → the term; written by rules/tools/near_glyphs.py\n"

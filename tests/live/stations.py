@@ -142,7 +142,8 @@ class Broadcast:
     """Plays a file at live speed to every listener, each from its own beginning.
 
     `silent` holds the bytes back (they follow later), `refusing` answers with that status,
-    `hang_up` closes every connection that is open.
+    `hang_up` closes every connection that is open. `began` is when (monotonic) each listener's
+    stream began.
     """
 
     def __init__(self, path: Path, container: str = "flv", *more: str) -> None:
@@ -153,6 +154,7 @@ class Broadcast:
         self.refusing: int | None = None
         self.token: str | None = None
         self.offset_from: float | None = None
+        self.began: list[float] = []
         self._open: list[threading.Event] = []
 
     def __call__(self, handler: BaseHTTPRequestHandler) -> None:
@@ -160,6 +162,7 @@ class Broadcast:
             refuse(handler, self.refusing or 403)
             return
         begin(handler)
+        self.began.append(time.monotonic())
         hung_up = threading.Event()
         self._open.append(hung_up)
         more = list(self.more)

@@ -260,6 +260,9 @@ class Supervisor(SampleSource):
         for runner in self._live():
             if runner.lag_s() > NOT_READY_LAG_S:
                 found.append(f"{runner.room.id} lags {runner.lag_s():.0f} s")
+        trouble = getattr(self.shared.journal, "trouble", None)
+        if trouble:
+            found.append(f"the journal cannot be written: {trouble}")
         return [*found, *self.faults()]
 
     def rows(self) -> list[RoomRow]:

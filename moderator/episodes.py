@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from ulid import ULID
 
 from moderator.claims.engine import Absent, Sighting
 from moderator.claims.explain import absence_explanation, explanation
 from moderator.records import (
+    Channel,
     Disposition,
     MatchInfo,
     Room,
@@ -48,20 +50,103 @@ def to_violations(
     duration_s: float,
 ) -> list[Violation]:
     """Records in time order, one for each episode."""
-    sightings = _as_amended(sightings)
-    episodes: list[list[Sighting]] = []
-    latest: dict[tuple[str, ...], list[Sighting]] = {}
-    for sighting in sightings:
-        kind = _kind(sighting)
-        episode = latest.get(kind)
-        if episode is not None and _continues(episode, sighting):
-            episode.append(sighting)
-        else:
-            episodes.append([sighting])
-            latest[kind] = episodes[-1]
-    records = [_record(episode, provenance) for episode in episodes]
-    records += [_absence_record(absent, provenance, duration_s) for absent in absences]
+    episodes = Episodes(provenance)
+    every = [
+        episode
+        for sighting in _as_amended(sightings)
+        if (episode := episodes.add(sighting)).occurrences == 1
+    ]
+    records = [episode.record() for episode in every]
+    records += [absence_record(absent, provenance, duration_s) for absent in absences]
     return sorted(records, key=_order)
+
+
+@dataclass(slots=True)
+class Episode:
+    """Neighbouring sightings of one rule, as known so far; its record keeps one `id`.
+
+    `provenance` is that of its firmest sighting, `start` and `end` media-clock seconds.
+    """
+
+    best: Sighting
+    provenance: Provenance
+    start: float
+    end: float
+    occurrences: int = 1
+    id: str = field(default_factory=lambda: str(ULID()))
+    wall_time: str = field(
+        default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds")
+    )
+
+    def record(self) -> Violation:
+        """The record of the episode as it stands."""
+        return _record(self)
+
+    def _take(self, sighting: Sighting, provenance: Provenance) -> None:
+        self.occurrences += 1
+        self.start = min(self.start, sighting.start_s)
+        self.end = max(self.end, sighting.end_s)
+        if _firmness(sighting) > _firmness(self.best):
+            self.best, self.provenance = sighting, provenance
+
+    def _continues_with(self, sighting: Sighting) -> bool:
+        if isinstance(sighting.observation, ScriptLine):
+            return False
+        return sighting.start_s - self.end <= _gap_s(sighting.observation.channel)
+
+
+class Episodes:
+    """Sightings in, in order of time within a channel; each goes to a new or an open episode.
+
+    A recording adds everything and asks for the records at the end. A live room writes the
+    record of each new episode at once, updates it while it grows, and calls `expire` so that
+    what can grow no more is forgotten: memory is bounded by the episodes that are open.
+    `provenance` may be replaced on the way, as when rules are reloaded.
+    """
+
+    def __init__(self, provenance: Provenance) -> None:
+        self.provenance = provenance
+        self._open: dict[tuple[str, ...], Episode] = {}
+
+    def add(self, sighting: Sighting) -> Episode:
+        """The episode that the sighting belongs to; a new one has one occurrence.
+
+        A sighting that amends the one its episode stands on takes its place.
+        """
+        kind = _kind(sighting)
+        episode = self._open.get(kind)
+        if episode is not None and sighting.amends is not None and episode.best is sighting.amends:
+            episode.best = sighting
+            return episode
+        if episode is not None and episode._continues_with(sighting):
+            episode._take(sighting, self.provenance)
+        else:
+            episode = Episode(sighting, self.provenance, sighting.start_s, sighting.end_s)
+            self._open[kind] = episode
+        return episode
+
+    def stretch(self, sighting: Sighting, end_s: float) -> Episode | None:
+        """Say that what was sighted lasted until `end_s`; the episode, if it is still open."""
+        episode = self._open.get(_kind(sighting))
+        if episode is None or sighting.start_s < episode.start:
+            return None
+        episode.end = max(episode.end, end_s)
+        return episode
+
+    def expire(self, now_s: float) -> list[Episode]:
+        """Forget and return the episodes that nothing from `now_s` on can continue."""
+        over = [
+            kind
+            for kind, episode in self._open.items()
+            if now_s - episode.end > _gap_s(episode.best.observation.channel)
+        ]
+        return [self._open.pop(kind) for kind in over]
+
+    def close(self) -> list[Episode]:
+        """Forget and return every episode."""
+        closed = list(self._open.values())
+        self._open.clear()
+        return closed
 
 
 def _as_amended(sightings: Iterable[Sighting]) -> list[Sighting]:
@@ -82,18 +167,17 @@ def _kind(sighting: Sighting) -> tuple[str, ...]:
     return (channel, rule_id) if channel == "speech" else (channel, rule_id, sighting.finding.quote)
 
 
-def _continues(episode: Sequence[Sighting], sighting: Sighting) -> bool:
-    if isinstance(sighting.observation, ScriptLine):
-        return False
-    gap_s = sighting.start_s - max(s.end_s for s in episode)
-    return gap_s <= (EPISODE_GAP_S if sighting.observation.channel == "speech" else SCREEN_GAP_S)
+def _gap_s(channel: Channel) -> float:
+    return EPISODE_GAP_S if channel == "speech" else SCREEN_GAP_S
 
 
-def _record(episode: Sequence[Sighting], provenance: Provenance) -> Violation:
-    best = max(
-        episode,
-        key=lambda s: (s.finding.disposition.rank, s.finding.severity.rank, s.finding.confidence),
-    )
+def _firmness(sighting: Sighting) -> tuple[int, int, float]:
+    finding = sighting.finding
+    return finding.disposition.rank, finding.severity.rank, finding.confidence
+
+
+def _record(episode: Episode) -> Violation:
+    best, provenance = episode.best, episode.provenance
     finding = best.finding
     observation = best.observation
     rule = finding.rule
@@ -102,6 +186,8 @@ def _record(episode: Sequence[Sighting], provenance: Provenance) -> Violation:
     if isinstance(observation, ScriptLine):
         place = observation.place_of(best.begin, best.end)
     return Violation(
+        id=episode.id,
+        wall_time=episode.wall_time,
         room=provenance.room.id,
         session=provenance.session,
         source=provenance.source,
@@ -112,8 +198,8 @@ def _record(episode: Sequence[Sighting], provenance: Provenance) -> Violation:
         confidence=finding.confidence,
         law=rule.law,
         channel=observation.channel,
-        start=min(s.start_s for s in episode),
-        end=max(s.end_s for s in episode),
+        start=episode.start,
+        end=episode.end,
         quote=finding.quote,
         heard=finding.heard,
         span=span,
@@ -129,12 +215,13 @@ def _record(episode: Sequence[Sighting], provenance: Provenance) -> Violation:
         product=finding.product,
         exemptions_considered=finding.exemptions_considered,
         engine=provenance.engine,
-        occurrences=len(episode),
+        occurrences=episode.occurrences,
         place=place,
     )
 
 
-def _absence_record(absent: Absent, provenance: Provenance, duration_s: float) -> Violation:
+def absence_record(absent: Absent, provenance: Provenance, duration_s: float) -> Violation:
+    """The record of a duty that a session of `duration_s` did not fulfil."""
     rule = absent.rule
     return Violation(
         room=provenance.room.id,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +106,14 @@ class FasterWhisperEngine:
             batch = self.encode([segments[index] for index in chosen])
             found.update(zip(chosen, batch.transcribe(), strict=True))
         return [self._settled(segments[i], found[i]) for i in range(len(segments))]
+
+    def draft(self, segments: Sequence[SpeechSegment]) -> list[Transcript]:
+        """As `transcribe`, greedily: text for a display, at about two thirds of the cost."""
+        return self.encode(segments).transcribe(beam_size=1)
+
+    def set_beam(self, beam_size: int) -> None:
+        """Decode with so many beams from the next batch on: fewer cost less and err more."""
+        self.options = replace(self.options, beam_size=beam_size)
 
     def encode(
         self, segments: Sequence[SpeechSegment], tail_s: float | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,8 @@ from moderator.errors import ENGINE_MISSING, ModeratorError
 WINDOW_SAMPLES = 512
 """The step that Silero VAD was trained on at 16 kHz: 32 ms."""
 
-_CONTEXT_SAMPLES = 64
+CONTEXT_SAMPLES = 64
+"""The end of the window before, which the network hears again."""
 _STATE_SHAPE = (1, 1, 128)
 
 
@@ -40,35 +41,18 @@ class SileroVad:
     """
 
     def __init__(self) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise ModeratorError(
-                ENGINE_MISSING,
-                name="silero-vad",
-                package="onnxruntime",
-                install="live-stream-moderator[embedded]",
-            ) from error
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(
-            str(models.locate("silero-vad-v6")),
-            sess_options=options,
-            providers=["CPUExecutionProvider"],
-        )
+        self._session = onnxruntime_session(str(models.locate("silero-vad-v6")))
         self.reset()
 
     def reset(self) -> None:
         self._h = np.zeros(_STATE_SHAPE, np.float32)
         self._c = np.zeros(_STATE_SHAPE, np.float32)
-        self._context = np.zeros(_CONTEXT_SAMPLES, np.float32)
+        self._context = np.zeros(CONTEXT_SAMPLES, np.float32)
 
     def probabilities(self, windows: Samples) -> NDArray[np.float32]:
         if not len(windows):
             return np.zeros(0, np.float32)
-        tails = windows[:, -_CONTEXT_SAMPLES:]
+        tails = windows[:, -CONTEXT_SAMPLES:]
         contexts = np.concatenate([self._context[None], tails[:-1]])
         self._context = tails[-1].copy()
         out, self._h, self._c = self._session.run(
@@ -76,3 +60,26 @@ class SileroVad:
             {"input": np.hstack([contexts, windows]), "h": self._h, "c": self._c},
         )
         return np.asarray(out, np.float32).reshape(-1)
+
+
+def onnxruntime_session(model: str | bytes) -> Any:
+    """An inference session of `model`, a path or the file's bytes, on one thread of the CPU.
+
+    Raises LM-402 without onnxruntime.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ModeratorError(
+            ENGINE_MISSING,
+            name="silero-vad",
+            package="onnxruntime",
+            install="live-stream-moderator[embedded]",
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(
+        model, sess_options=options, providers=["CPUExecutionProvider"]
+    )

@@ -27,12 +27,12 @@ from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any, Literal
 
+import httpx
 import regex
 import structlog
 from jsonschema import Draft202012Validator
 
 from moderator.claims.passports import Passport
-from moderator.errors import ENGINE_MISSING, ModeratorError
 from moderator.records import Advice, Disposition, Severity, Violation
 
 log = structlog.get_logger()
@@ -108,15 +108,6 @@ class Adjudicator:
     """Asks one endpoint. Use as a context manager; threads may share it."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        try:
-            import httpx
-        except ImportError:
-            raise ModeratorError(
-                ENGINE_MISSING,
-                name="adjudicator",
-                package="httpx",
-                install="live-stream-moderator[adjudicator]",
-            ) from None
         self._endpoint = endpoint
         headers = {"Authorization": f"Bearer {endpoint.key}"} if endpoint.key else {}
         self._client = httpx.Client(timeout=endpoint.timeout_s, headers=headers)

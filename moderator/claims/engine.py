@@ -420,6 +420,27 @@ class ClaimSession:
         self._lately.clear()
         return amended
 
+    def under(self, engine: ClaimEngine) -> ClaimSession:
+        """The same session under another rule pack: it remembers what it heard so far.
+
+        Which product was being talked about is kept; use only the new session afterwards.
+        """
+        session = ClaimSession(engine, self._room, self._passports)
+        session._products = self._products.with_cues(engine.cues)
+        session._before, session._again = self._before, self._again
+        session._spoken_until, session._seen_chars = self._spoken_until, self._seen_chars
+        session._heard, session._on_sale = self._heard, self._on_sale
+        return session
+
+    def preview(self, text: str) -> list[Finding]:
+        """What speech `text` would be accused of if it were observed now; nothing is remembered.
+
+        Offsets are those of `text`. For words that are not final yet.
+        """
+        plain = self._engine.normalise(text)
+        rulings = self._engine.rulings(plain, self._products.peek(plain.text), "speech")
+        return [ruling for ruling in rulings if isinstance(ruling, Finding)]
+
     def finish(self) -> list[Absent]:
         """Duties of the whole session that were not met; call once, at its end."""
         if self._seen_chars < ABSENCE_MIN_CHARS:

@@ -51,14 +51,30 @@ class ProductTracker:
 
     def see(self, text: str) -> ProductView:
         """The view that holds for `text` (normalised), which may itself name the product."""
-        if len(self._passports) > 1:
-            named = _last_named(text, self._passports)
-            self._current = named or self._current
+        self._current = self._named_in(text)
         found = self._cues.find(text)
         self._recent = (self._recent + found)[-CUE_MEMORY:]
+        return self._view(self._current, found)
+
+    def peek(self, text: str) -> ProductView:
+        """As `see`, without remembering `text`."""
+        return self._view(self._named_in(text), self._cues.find(text))
+
+    def with_cues(self, cues: CategoryCues) -> ProductTracker:
+        """The same session under other cues."""
+        tracker = ProductTracker(self._passports, cues)
+        tracker._current, tracker._recent = self._current, list(self._recent)
+        return tracker
+
+    def _named_in(self, text: str) -> Passport | None:
+        if len(self._passports) > 1:
+            return _last_named(text, self._passports) or self._current
+        return self._current
+
+    def _view(self, current: Passport | None, found: list[str]) -> ProductView:
         inferred, confidence = _favourite(found or self._recent)
         return ProductView(
-            passport=self._current,
+            passport=current,
             possible=tuple(self._passports),
             known=frozenset(p.category for p in self._passports if p.category != "other"),
             inferred=inferred,

@@ -104,8 +104,9 @@ class NearMatch:
 class AbsenceMatch:
     """None of the phrases was said or shown in the whole session, though it was due.
 
-    It is due where goods of `products` are on sale, an AI hosts, or the room names a merchant (whose
-    name then discharges it too); and, with `said`, only where a phrase of every list of it was said.
+    It is due where goods of `products` are on sale, an AI hosts, or the room names a merchant
+    (whose name then discharges it too); and, with `said`, only where a phrase of every list of it
+    was said.
     """
 
     phrases: tuple[str, ...]

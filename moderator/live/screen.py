@@ -1,0 +1,314 @@
+"""One screen reader for all rooms: frames in, texts out as soon as they are there."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from time import monotonic, perf_counter, thread_time
+from typing import Protocol
+
+import structlog
+from rapidfuzz import fuzz
+
+from moderator.live.queues import NewestFirst
+from moderator.media.blocks import VideoFrame
+from moderator.records import Code, ScreenText
+from moderator.vision.codes import CodeReader
+from moderator.vision.ocr import OcrEngine
+from moderator.vision.reader import ScreenReader
+
+log = structlog.get_logger()
+
+Seen = ScreenText | Code
+
+IDLE_S = 0.05
+ALIKE = 85.0
+"""Of 100 (rapidfuzz's ratio): the same text read a little differently."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A text or code, and the frame where it was read best as JPEG (None if it was dropped)."""
+
+    seen: Seen
+    jpeg: bytes | None
+
+
+class ScreenListener(Protocol):
+    """A room, as the worker knows it. Called on the worker's thread: hand over and return."""
+
+    def on_seen(self, picture: Picture) -> None:
+        """A text or code is on the screen; `end` is not known yet."""
+        ...
+
+    def on_gone(self, first: Seen, last: Seen) -> None:
+        """What was told of as `first` has gone: `last` has its end."""
+        ...
+
+    def on_screen_end(self) -> None: ...
+
+
+@dataclass(slots=True)
+class ScreenWatch:
+    """Tells of each text once while it is still on the screen, and once when it has gone.
+
+    A text is told of when two frames in a row agree on it, so that one caught in the middle of
+    an animation accuses nobody. One that is read a little differently later is the same text,
+    unless a digit has changed: another price is another text.
+    """
+
+    _told: list[Seen] = field(default_factory=list)
+    _maybe: list[Seen] = field(default_factory=list)
+
+    def update(
+        self, on_screen: Sequence[Seen], ended: Sequence[Seen]
+    ) -> tuple[list[Seen], list[tuple[Seen, Seen]]]:
+        """What is new, and pairs (as told, as it ended). Of short texts both come at once."""
+        gone: list[tuple[Seen, Seen]] = []
+        new: list[Seen] = []
+        for last in ended:
+            first = self._known(last)
+            if first is None:
+                new.append(last)
+                gone.append((last, last))
+            else:
+                self._told.remove(first)
+                gone.append((first, last))
+        settled = [
+            seen
+            for seen in on_screen
+            if self._known(seen) is None
+            and (isinstance(seen, Code) or any(_same_place(one, seen) for one in self._maybe))
+        ]
+        new += settled
+        self._told += settled
+        self._maybe = list(on_screen)
+        # Tracks that were merged into others end without being reported.
+        newest = max((seen.end for seen in on_screen), default=0.0)
+        for first in [one for one in self._told if newest - one.end > _FORGET_S]:
+            if not any(_same(first, seen) for seen in on_screen):
+                self._told.remove(first)
+                gone.append((first, first))
+        return new, gone
+
+    def _known(self, seen: Seen) -> Seen | None:
+        return next((one for one in self._told if _same(one, seen)), None)
+
+
+_FORGET_S = 20.0
+
+
+def _same(one: Seen, other: Seen) -> bool:
+    if one.channel != other.channel:
+        return False
+    if one.text == other.text:
+        return True
+    if isinstance(one, Code) or _digits(one.text) != _digits(other.text):
+        return False
+    return fuzz.ratio(one.text, other.text) >= ALIKE
+
+
+def _same_place(one: Seen, other: Seen) -> bool:
+    return one.channel == other.channel and one.text == other.text
+
+
+def _digits(text: str) -> str:
+    return "".join(char for char in text if char.isdigit())
+
+
+@dataclass(slots=True)
+class ScreenStats:
+    """What the screens have cost so far; seconds of wall clock."""
+
+    frames: int = 0
+    read: int = 0
+    replaced: int = 0
+    busy_s: float = 0.0
+    ocr_s: float = 0.0
+    failures: int = 0
+    cpu_s: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class _Room:
+    listener: ScreenListener
+    reader: ScreenReader
+    interval_s: float
+    low_risk: bool
+    may_wait: bool
+    watch: ScreenWatch = field(default_factory=ScreenWatch)
+    ending: bool = False
+
+
+class ScreenWorker:
+    """Reads the screens of every room on one thread that owns the OCR engine.
+
+    `look` takes a room's frame from any thread. Queue policy `newest_wins`: one frame a room
+    waits, a newer one takes its place and the older is counted; the room that is most overdue for
+    its interval and urgency is read next. A room opened with `may_wait` (a file that is not
+    played at live speed) is slowed down instead.
+
+    `factor` multiplies every interval and `skip_low_risk` leaves low-risk rooms unread.
+    """
+
+    def __init__(
+        self,
+        ocr: OcrEngine,
+        codes: CodeReader | None = None,
+        *,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self.ocr = ocr
+        self.stats = ScreenStats()
+        self.skip_low_risk = False
+        self._codes = codes
+        self._clock = clock
+        self._factor = 1.0
+        self._rooms: dict[str, _Room] = {}
+        self._frames: NewestFirst[VideoFrame] = NewestFirst()
+        self._change = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="screen", daemon=True)
+        self._beat = clock()
+
+    # --- from other threads -------------------------------------------------------------
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        with self._change:
+            self._stopping = True
+            self._change.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def open(
+        self,
+        room: str,
+        listener: ScreenListener,
+        *,
+        interval_s: float,
+        urgency: int = 5,
+        low_risk: bool = False,
+        may_wait: bool = False,
+    ) -> None:
+        reader = ScreenReader(self.ocr, self._codes, max_evidence_bytes=8 * 2**20)
+        with self._change:
+            self._rooms[room] = _Room(listener, reader, interval_s, low_risk, may_wait)
+            paced_s = 1e-3 if may_wait else interval_s * self._factor
+            self._frames.open(room, interval_s=paced_s, weight=0.5 + urgency / 9)
+
+    def close(self, room: str) -> None:
+        with self._change:
+            self._rooms.pop(room, None)
+            self._frames.close(room)
+            self._change.notify_all()
+
+    def look(self, room: str, frame: VideoFrame) -> None:
+        """Take the next frame of a room."""
+        with self._change:
+            mine = self._rooms.get(room)
+            if mine is None or (self.skip_low_risk and mine.low_risk):
+                return
+            if mine.may_wait:
+                self._change.wait_for(lambda: self._stopping or not self._frames.holds(room))
+            before = self._frames.replaced(room)
+            self._frames.put(room, frame, self._clock())
+            self.stats.replaced += self._frames.replaced(room) - before
+            self._change.notify_all()
+
+    def finish(self, room: str) -> None:
+        """No more frames come; the listener hears of it after what was still open."""
+        with self._change:
+            if room in self._rooms:
+                self._rooms[room].ending = True
+                self._change.notify_all()
+
+    def set_factor(self, factor: float) -> None:
+        """Make every interval so many times longer."""
+        with self._change:
+            self._factor = factor
+            for name, room in self._rooms.items():
+                if not room.may_wait:
+                    self._frames.set_interval(name, room.interval_s * factor)
+
+    @property
+    def waiting(self) -> int:
+        with self._change:
+            return len(self._frames)
+
+    @property
+    def beat_s(self) -> float:
+        """How long ago the thread showed life."""
+        return self._clock() - self._beat
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    # --- the worker's thread ------------------------------------------------------------
+
+    def _run(self) -> None:
+        while self.step():
+            pass
+
+    def step(self) -> bool:
+        """Read one frame, or end the rooms that are done. False when the worker is to end."""
+        with self._change:
+            self._beat = self._clock()
+            taken = self._frames.take(self._clock())
+            ending = [
+                (name, room)
+                for name, room in self._rooms.items()
+                if room.ending and not self._frames.holds(name)
+            ]
+            if taken is None and not ending:
+                self._change.wait(IDLE_S)
+            if self._stopping:
+                return False
+            room = self._rooms.get(taken[0]) if taken else None
+            self._change.notify_all()
+        began, cpu_began = perf_counter(), thread_time()
+        if taken is not None and room is not None:
+            self._read(room, taken[1])
+        for name, room in ending:
+            self._end(room)
+            self.close(name)
+        self.stats.busy_s += perf_counter() - began
+        self.stats.cpu_s += thread_time() - cpu_began
+        return True
+
+    def _read(self, room: _Room, frame: VideoFrame) -> None:
+        reader = room.reader
+        ocr_ms, frames_read = reader.stats.ocr_ms, reader.stats.frames_read
+        try:
+            reader.feed(frame.time, frame.image)
+            texts, codes = reader.take()
+            open_now: list[Seen] = [*reader.open_texts(), *reader.open_codes()]
+        except Exception:
+            # A picture that the reader cannot stand costs that picture, not the room.
+            log.exception("screen.reader_failed", media_s=round(frame.time, 2))
+            self.stats.failures += 1
+            return
+        self.stats.frames += 1
+        self.stats.read += reader.stats.frames_read - frames_read
+        self.stats.ocr_s += (reader.stats.ocr_ms - ocr_ms) / 1000
+        self._tell(room, open_now, [*texts, *codes])
+
+    def _end(self, room: _Room) -> None:
+        try:
+            texts, codes = room.reader.finish()
+            self._tell(room, [], [*texts, *codes])
+        except Exception:
+            log.exception("screen.reader_failed")
+            self.stats.failures += 1
+        room.listener.on_screen_end()
+
+    def _tell(self, room: _Room, open_now: Sequence[Seen], ended: Sequence[Seen]) -> None:
+        new, gone = room.watch.update(open_now, ended)
+        for seen in new:
+            room.listener.on_seen(Picture(seen, room.reader.frame_jpeg(seen, boxed=False)))
+        for first, last in gone:
+            room.listener.on_gone(first, last)

@@ -243,8 +243,8 @@ HEAD = """# What of the law is checked
 
 Every article of `rules/law/`, what it asks, and the rules that check it; where there is none, why.
 The status of each rule is its own: *test* rules are held to their tests and to the corpus of
-harmless talk, *experimental* ones to their tests only, and none is *stable* yet. An article marked †
-was not read word for word and is never quoted. Written by `rules/tools/coverage.py`.
+harmless talk, *experimental* ones to their tests only, and none is *stable* yet. An article marked
+† was not read word for word and is never quoted. Written by `rules/tools/coverage.py`.
 
 Rules of `rules/cn/semantic/` repeat, by meaning, what the others find by words; they are left out
 of the table unless nothing else checks an article.

@@ -400,7 +400,7 @@ class ClaimSession:
 
     def _amended(self, observation: Observation) -> list[Sighting]:
         """What was said shortly before and is now taken back: kept, and only suspected."""
-        if observation.channel not in READ_CHANNELS or not self._lately:
+        if observation.channel not in READ_CHANNELS or not any(found for _, found in self._lately):
             return []
         correction = self._engine.correction_in(normalise(observation.text).text)
         if not correction:

@@ -21,6 +21,8 @@ ROUNDING_YUAN = 1.0
 """第二十一条（三）: 舍零取整 is no fraud."""
 ROUNDING_TENTHS = 0.5
 """Of a discount in tenths (折)."""
+LEAST_SHARE = 0.3
+"""A figure smaller than this share of the price is no price: 今天就三块 is three pieces."""
 LABEL_REACH = 8
 """Characters between 原价 and its figure."""
 
@@ -134,8 +136,9 @@ class PriceFacts:
             return None
         for _, end in self._places("now", words):
             after = [a for a in amounts_in(words) if end <= a.begin <= end + 4]
-            if after and after[0].value + ROUNDING_YUAN < price.live:
-                return False, f"说今天 {after[0].value:g} 元，档案直播价为 {price.live:g} 元"
+            said = after[0].value if after else price.live
+            if LEAST_SHARE * price.live <= said < price.live - ROUNDING_YUAN:
+                return False, f"说今天 {said:g} 元，档案直播价为 {price.live:g} 元"
         return None
 
     def _has(self, name: str, text: str) -> bool:

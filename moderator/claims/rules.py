@@ -483,7 +483,8 @@ def _validator(name: str) -> Draft202012Validator:
 def _aids(own: Path, shipped: Path) -> dict[str, Path]:
     found = {}
     for name in AIDS:
-        for folder in (own, shipped):
+        # Weights are of these rules and no others.
+        for folder in (own,) if name == "weights.yaml" else (own, shipped):
             if (folder / name).is_file():
                 found[name] = folder / name
                 break

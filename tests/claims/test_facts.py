@@ -111,6 +111,13 @@ def test_facts_reductions_are_reckoned(words: str, agrees: bool) -> None:
     assert held.agrees is agrees
 
 
+def test_facts_price_of_today_lower_than_in_the_room() -> None:
+    sold = priced(list=699, live=599)
+    assert "599" in (contradiction("price_record", "今天只要三百九十九", sold) or "")
+    assert contradiction("price_record", "今天就三块", sold) is None
+    assert contradiction("price_record", "领券后今天三百九十九", sold) is None
+
+
 def test_facts_lowest_price_needs_the_span_it_speaks_of() -> None:
     month = priced(live=99, lowest_30d=99)
     assert BOOK.hold(["price_record"], "史低", "今天史低", month) is None

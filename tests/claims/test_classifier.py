@@ -28,7 +28,7 @@ from moderator.records import Disposition, ScriptLine
 from tests.claims.conftest import rule
 
 CLEAN_SPEECH = Path(__file__).parents[1] / "data" / "clean_speech"
-SUSPECTS_PER_1000 = 14
+SUSPECTS_PER_1000 = 25
 EVASIVE = "喝半个月瓶瓶罐罐都不用吃了"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from moderator import models
 from moderator.errors import ModeratorError
 from moderator.media.command import find_ffmpeg
 from tests.live.stations import Folder, Play, Station
@@ -90,3 +91,11 @@ def _leaves_nothing_behind(request: pytest.FixtureRequest) -> Iterator[None]:
             return
         time.sleep(0.05)
     assert after == before
+
+
+@pytest.fixture(scope="session")
+def embedded_weights() -> None:
+    """Skips a test of real speech where the weights are not installed."""
+    for name in ("whisper-base", "silero-vad-v6"):
+        if not models.is_installed(name):
+            pytest.skip(f"the weights {name} are not installed")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import ahocorasick
 import structlog
@@ -194,6 +194,23 @@ class Recently:
         self._seen: deque[Seen] = deque(maxlen=MOST_SEEN)
         self._script_s = 0.0
 
+    def under(self, finder: AcrossFinder) -> Recently:
+        """The same memory, looked through for the claims of another rule pack."""
+        renewed = Recently(finder)
+        renewed._script_s = self._script_s
+        for seen in self._seen:
+            again = replace(seen, sounds=None, parts=[])
+            again.parts = renewed._written_in(again)
+            renewed._seen.append(again)
+        return renewed
+
+    def _written_in(self, seen: Seen) -> list[Part]:
+        return [
+            part
+            for part in self._finder.parts_in(seen.text.text, seen.observation.channel)
+            if seen.text.span(part.begin, part.end)[1] > seen.lead
+        ]
+
     def join(self, seen: Seen, likenesses: Likenesses) -> list[Joined]:
         """Remember `seen` (its `parts` are filled in here) and return the claims it completes."""
         window_s = self._finder.window_s
@@ -202,13 +219,8 @@ class Recently:
         self._seen = deque(
             (one for one in self._seen if seen.start_s - one.end_s <= window_s), MOST_SEEN
         )
-        channel = seen.observation.channel
-        seen.parts = [
-            part
-            for part in self._finder.parts_in(seen.text.text, channel)
-            if seen.text.span(part.begin, part.end)[1] > seen.lead
-        ]
-        if channel == "speech":
+        seen.parts = self._written_in(seen)
+        if seen.observation.channel == "speech":
             self._hear(seen, likenesses)
         self._seen.append(seen)
         return list(self._completed(seen))

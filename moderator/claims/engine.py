@@ -428,8 +428,10 @@ class ClaimSession:
         session = ClaimSession(engine, self._room, self._passports)
         session._products = self._products.with_cues(engine.cues)
         session._before, session._again = self._before, self._again
+        session._before_confidences, session._lately = self._before_confidences, self._lately
         session._spoken_until, session._seen_chars = self._spoken_until, self._seen_chars
         session._heard, session._on_sale = self._heard, self._on_sale
+        session._recently = self._recently.under(engine.across)
         return session
 
     def preview(self, text: str) -> list[Finding]:

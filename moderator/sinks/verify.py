@@ -220,16 +220,22 @@ def _lines_of(paths: Sequence[Path], evidence: Path, check: ChainCheck) -> Verif
 
 def _database(url: str, evidence: Path | None, check: ChainCheck) -> Verification:
     try:
-        from sqlalchemy.exc import SQLAlchemyError
-
-        from moderator.sinks.database import database_url, record_faults, stored_lines
+        return _stored(url, evidence, check)
     except ImportError as error:
         raise ModeratorError(
             SINK_PACKAGE,
             place="verify",
             package=error.name or str(error),
-            install="live-stream-moderator[server]",
+            install="live-stream-moderator[postgres]",
         ) from None
+
+
+def _stored(url: str, evidence: Path | None, check: ChainCheck) -> Verification:
+    """Raises ImportError where SQLAlchemy or the driver of the database is missing."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from moderator.sinks.database import database_url, record_faults, stored_lines
+
     try:
         parsed = database_url(url)
         name = parsed.render_as_string(hide_password=True)

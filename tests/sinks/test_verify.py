@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -260,3 +261,10 @@ def test_verify_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(ModeratorError, match="LM-809") as caught:
         verify("postgresql://user:hunter2@127.0.0.1:1/x")
     assert "hunter2" not in str(caught.value)
+
+
+def test_verify_says_which_driver_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+
+    with pytest.raises(ModeratorError, match=r"LM-808.*psycopg"):
+        verify("postgresql://user@127.0.0.1:1/x")

@@ -16,7 +16,13 @@ import structlog
 
 from moderator.claims.matcher import Match
 from moderator.claims.normalise import Normalised
-from moderator.claims.patterns import Pattern, PatternTimeout, alternatives, compile_pattern
+from moderator.claims.patterns import (
+    Gatekeeper,
+    Pattern,
+    PatternTimeout,
+    alternatives,
+    compile_pattern,
+)
 from moderator.claims.phonetics import SoundHit
 from moderator.claims.rules import AcrossMatch, Rule, RulePack
 from moderator.records import Observation
@@ -123,7 +129,6 @@ class AcrossFinder:
         self.window_s = max((entry.window_s for _, entry in self._claims), default=0.0)
         self._patterns: list[tuple[_Lookup, Pattern]] = []
         self._terms: dict[str, list[_Lookup]] = defaultdict(list)
-        gated: dict[str, list[int]] = defaultdict(list)
         lexicons = {name: lexicon.terms for name, lexicon in pack.lexicons.items()}
         sounded = pack.sounded_terms()
         self._sounded: dict[str, list[_Lookup]] = defaultdict(list)
@@ -136,13 +141,11 @@ class AcrossFinder:
                 if part.regex is not None:
                     for source in alternatives(part.regex.source):
                         pattern = compile_pattern(source, lexicons, part.regex.place)
-                        for gate in pattern.gates[0] if pattern.gates else ():
-                            gated[gate].append(len(self._patterns))
                         self._patterns.append(((number, at), pattern))
-        self._ungated = [at for at, (_, p) in enumerate(self._patterns) if not p.gates]
+        self._gates = Gatekeeper([pattern for _, pattern in self._patterns])
         self._automaton = ahocorasick.Automaton()
-        for word in {*self._terms, *gated}:
-            known = (word, tuple(self._terms.get(word, ())), tuple(gated.get(word, ())))
+        for word in {*self._terms, *self._gates.masks}:
+            known = (len(word), self._gates.masks.get(word, 0), tuple(self._terms.get(word, ())))
             self._automaton.add_word(word, known)
         if len(self._automaton):
             self._automaton.make_automaton()
@@ -159,12 +162,12 @@ class AcrossFinder:
         if not len(self._automaton):
             return []
         found: list[Part] = []
-        triggered = set(self._ungated)
-        for last, (word, uses, patterns) in self._automaton.iter(text):
-            triggered.update(patterns)
+        gates = 0
+        for last, (length, mask, uses) in self._automaton.iter(text):
+            gates |= mask
             for claim, part in uses:
-                found.append(Part(claim, part, last + 1 - len(word), last + 1))
-        for at in triggered:
+                found.append(Part(claim, part, last + 1 - length, last + 1))
+        for at in self._gates.passed(gates):
             (claim, part), pattern = self._patterns[at]
             try:
                 found.extend(Part(claim, part, begin, end) for begin, end in pattern.find(text))

@@ -44,7 +44,7 @@ class Disguises:
     def find(self, text: str) -> list[Rewritten]:
         """Disguises in `text`, left to right, none overlapping; `original` holds the meaning."""
         automaton = self._with_letters if _MIXED.search(text) else self._listed
-        if not len(automaton):
+        if not len(automaton) or next(automaton.iter(text), None) is None:
             return []
         return [
             Rewritten(last + 1 - length, last + 1, means, kind)

@@ -17,7 +17,13 @@ import ahocorasick
 import structlog
 
 from moderator.claims.normalise import SENTENCE_ENDS, Normalised
-from moderator.claims.patterns import Pattern, PatternTimeout, alternatives, compile_pattern
+from moderator.claims.patterns import (
+    Gatekeeper,
+    Pattern,
+    PatternTimeout,
+    alternatives,
+    compile_pattern,
+)
 from moderator.claims.phonetics import SoundHit, SoundIndex
 from moderator.claims.rules import NearMatch, RegexMatch, Rule, RulePack, TermsMatch
 from moderator.records import MatchKind
@@ -95,10 +101,10 @@ class PatternMatcher:
                     compile_pattern(entry.source, lexicon_terms, entry.place)
                     for source in alternatives(entry.source):
                         pattern = compile_pattern(source, lexicon_terms, entry.place)
-                        self._add_pattern(number, pattern)
+                        self._patterns.append((number, pattern))
             for phrase in rule.unless.allow:
                 self._uses[phrase.lower()].append((_ALLOW, number, 0))
-        self._ungated = [at for at, (_, pattern) in enumerate(self._patterns) if not pattern.gates]
+        self._gates = Gatekeeper([pattern for _, pattern in self._patterns])
         self._sounds = SoundIndex(
             pack.sounded_terms(),
             pack.everyday_words,
@@ -106,9 +112,10 @@ class PatternMatcher:
             (term for terms in lexicon_terms.values() for term in terms),
         )
         self._automaton = ahocorasick.Automaton()
-        for term, uses in self._uses.items():
-            self._automaton.add_word(term, (term, tuple(uses)))
-        self._empty = not self._uses
+        for term in self.terms:
+            uses = tuple(self._uses.get(term, ()))
+            self._automaton.add_word(term, (len(term), self._gates.masks.get(term, 0), uses))
+        self._empty = not self.terms
         if not self._empty:
             self._automaton.make_automaton()
 
@@ -123,7 +130,7 @@ class PatternMatcher:
     @property
     def terms(self) -> list[str]:
         """Every literal the automaton looks for; for benchmarks beside bare pyahocorasick."""
-        return list(self._uses)
+        return list({**self._uses, **self._gates.masks})
 
     def find(
         self, text: Normalised, *, by_sound: bool, certainty: Sequence[float] | None = None
@@ -159,38 +166,25 @@ class PatternMatcher:
             found.append(replace(match, score=score, sounded=sounded, likenesses=tuple(touched)))
         return found
 
-    def _add_pattern(self, number: int, pattern: Pattern) -> None:
-        for gate in pattern.gates[0] if pattern.gates else ():
-            self._uses[gate].append((_GATE, len(self._patterns), 0))
-        for gates in pattern.gates[1:]:
-            for gate in gates:
-                self._uses[gate]  # to be found, though it triggers nothing
-        self._patterns.append((number, pattern))
-
     def _scan(self, text: str, kind: MatchKind) -> list[Match]:
         if self._empty:
             return []
         spans: list[tuple[int, int, int]] = []
-        triggered = set(self._ungated)
-        found: set[str] = set()
+        gates = 0
         near: dict[int, dict[int, list[tuple[int, int]]]] = {}
         allowed: dict[int, list[tuple[int, int]]] = {}
-        for last, (term, uses) in self._automaton.iter(text):
-            found.add(term)
+        for last, (length, mask, uses) in self._automaton.iter(text):
+            gates |= mask
             for role, number, part in uses:
-                if role == _GATE:
-                    triggered.add(number)
-                elif role == _TERM:
-                    spans.append((number, last + 1 - len(term), last + 1))
+                if role == _TERM:
+                    spans.append((number, last + 1 - length, last + 1))
                 elif role == _NEAR:
                     parts = near.setdefault(number, {})
-                    parts.setdefault(part, []).append((last + 1 - len(term), last + 1))
+                    parts.setdefault(part, []).append((last + 1 - length, last + 1))
                 else:
-                    allowed.setdefault(number, []).append((last + 1 - len(term), last + 1))
-        for at in triggered:
+                    allowed.setdefault(number, []).append((last + 1 - length, last + 1))
+        for at in self._gates.passed(gates):
             number, pattern = self._patterns[at]
-            if any(gates.isdisjoint(found) for gates in pattern.gates[1:]):
-                continue
             try:
                 spans.extend((number, begin, end) for begin, end in pattern.find(text))
             except PatternTimeout:
@@ -209,11 +203,11 @@ class PatternMatcher:
 SHORT_SOUND_SCORE = 0.6
 """Two syllables agree by chance too often: such a match alone never accuses firmly."""
 
-_TERM, _NEAR, _GATE, _ALLOW = range(4)
+_TERM, _NEAR, _ALLOW = range(3)
 
 
 _Use = tuple[int, int, int]
-"""What a literal is for: its role, the rule (or pattern, or nearness), and which part of it."""
+"""What a literal is for: its role, the rule (or nearness), and which part of it."""
 
 
 def _only_absence(rule: Rule) -> bool:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from re import _constants as sre  # type: ignore[attr-defined]
@@ -73,6 +74,40 @@ class Pattern:
                 raise ModeratorError(
                     RULE_SLOW, place=self.place, limit_ms=round(TIMEOUT_S * 1000), chars=len(text)
                 ) from None
+
+
+class Gatekeeper:
+    """Which of many expressions a text can match at all, by the literals found in it.
+
+    Each literal carries a mask (an int with a bit for each expression and gate that it opens): the
+    masks of a text's literals, or-ed together, say which expressions have all their gates open.
+    """
+
+    def __init__(self, patterns: Sequence[Pattern]) -> None:
+        self._count = len(patterns)
+        self._open = 0
+        masks: dict[str, int] = defaultdict(int)
+        for number, pattern in enumerate(patterns):
+            for level in range(MOST_GATES):
+                bit = 1 << (level * self._count + number)
+                if level >= len(pattern.gates):
+                    self._open |= bit
+                    continue
+                for literal in pattern.gates[level]:
+                    masks[literal] |= bit
+        self.masks: Mapping[str, int] = dict(masks)
+        """Every literal of a gate with its mask."""
+
+    def passed(self, mask: int) -> Iterator[int]:
+        """Numbers of the expressions to run, given the masks of a text's literals or-ed."""
+        ready = mask | self._open
+        for level in range(1, MOST_GATES):
+            ready &= (mask | self._open) >> (level * self._count)
+        ready &= (1 << self._count) - 1
+        while ready:
+            lowest = ready & -ready
+            yield lowest.bit_length() - 1
+            ready ^= lowest
 
 
 def compile_pattern(source: str, lexicons: Mapping[str, tuple[str, ...]], place: str) -> Pattern:

@@ -14,7 +14,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, ClassVar
 
-from moderator.claims.classifier import semantic_matchers
+from moderator.claims.classifier import keen_channels, semantic_matchers
 from moderator.claims.engine import ClaimEngine, ClaimSession
 from moderator.claims.passports import Passport, load_passports, passport_from
 from moderator.claims.rules import RulePack, load_rules
@@ -508,17 +508,19 @@ def _engine(
         return _compiled(rules, settings)
     if rules is not None:
         return _compiled(load_rules(rules, jurisdiction), settings)
-    key = (jurisdiction, settings.classifier)
+    key = (jurisdiction, settings.classifier, settings.sensitivity)
     if key not in _SHIPPED:
         _SHIPPED[key] = _compiled(load_rules(None, jurisdiction), settings)
     return _SHIPPED[key]
 
 
 def _compiled(pack: RulePack, settings: Settings) -> ClaimEngine:
-    return ClaimEngine(pack, semantic_matchers(pack) if settings.classifier else ())
+    if not settings.classifier:
+        return ClaimEngine(pack)
+    return ClaimEngine(pack, semantic_matchers(pack, keen_channels(settings.sensitivity)))
 
 
-_SHIPPED: dict[tuple[str, bool], ClaimEngine] = {}
+_SHIPPED: dict[tuple[str, bool, str], ClaimEngine] = {}
 
 
 def _passports(given: Sequence[Passport] | Path | str, room: Room | None) -> list[Passport]:

@@ -191,7 +191,7 @@ class ClaimEngine:
         """Rulings on matches that stand in the guess alone."""
         meaning = self._reader.meaning(guess) if self._reader is not None else None
         rulings = []
-        for match in self.matches(guess, by_sound=False):
+        for match in self.matches(guess, by_sound=False, channel="speech"):
             if guess.text[match.begin : match.end] == written.text[match.begin : match.end]:
                 continue
             semantic = match.kind == "semantic"
@@ -230,7 +230,7 @@ class ClaimEngine:
                 channel,
                 meaning if match.kind != "semantic" else None,
             )
-            for match in self.matches(text, certainty=certainty)
+            for match in self.matches(text, certainty=certainty, channel=channel)
         ]
 
     def join(self, joined: Joined, product: ProductView) -> Finding | None:
@@ -269,11 +269,12 @@ class ClaimEngine:
         *,
         by_sound: bool = True,
         certainty: Sequence[float] | None = None,
+        channel: str = "",
     ) -> list[Match]:
         return [
             match
             for matcher in self._matchers
-            for match in matcher.find(text, by_sound=by_sound, certainty=certainty)
+            for match in matcher.find(text, by_sound=by_sound, certainty=certainty, channel=channel)
         ]
 
 

@@ -45,7 +45,12 @@ def watching(
     Raises what is wrong with the configuration, the models or `out` before any room is opened.
     """
     with ExitStack() as stack:
-        rulebook = Rulebook.load(config.rules, config.jurisdiction, classifier=settings.classifier)
+        rulebook = Rulebook.load(
+            config.rules,
+            config.jurisdiction,
+            classifier=settings.classifier,
+            sensitivity=settings.sensitivity,
+        )
         speech, screen, engines = _workers(config, settings, rulebook)
         _make_folder(out)
         journal = stack.enter_context(Journal.open(out / FILE_NAME, owner=True))

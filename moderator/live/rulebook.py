@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from moderator.claims.classifier import semantic_matchers
+from moderator.claims.classifier import keen_channels, semantic_matchers
 from moderator.claims.engine import ClaimEngine
 from moderator.claims.phonetics import SoundHit
 from moderator.claims.rules import load_rules
@@ -24,13 +24,20 @@ class Rulebook:
     folder: Path | None = None
     jurisdiction: str = "cn"
     classifier: bool = True
+    sensitivity: str = "auto"
 
     @classmethod
     def load(
-        cls, folder: Path | None = None, jurisdiction: str = "cn", *, classifier: bool = True
+        cls,
+        folder: Path | None = None,
+        jurisdiction: str = "cn",
+        *,
+        classifier: bool = True,
+        sensitivity: str = "auto",
     ) -> Rulebook:
-        """Raises what `load_rules` raises."""
-        return cls(_compile(folder, jurisdiction, classifier), folder, jurisdiction, classifier)
+        """Raises what `load_rules` raises. The last two are the settings of those names."""
+        engine = _compile(folder, jurisdiction, classifier, sensitivity)
+        return cls(engine, folder, jurisdiction, classifier, sensitivity)
 
     @property
     def version(self) -> str:
@@ -43,11 +50,15 @@ class Rulebook:
     def reload(self, folder: Path | None = None, jurisdiction: str | None = None) -> ClaimEngine:
         """Read the pack again. Raises what `load_rules` raises, with the old rules in force."""
         jurisdiction = jurisdiction or self.jurisdiction
-        engine = _compile(folder, jurisdiction, self.classifier)
+        engine = _compile(folder, jurisdiction, self.classifier, self.sensitivity)
         self.folder, self.jurisdiction, self.engine = folder, jurisdiction, engine
         return engine
 
 
-def _compile(folder: Path | None, jurisdiction: str, classifier: bool) -> ClaimEngine:
+def _compile(
+    folder: Path | None, jurisdiction: str, classifier: bool, sensitivity: str
+) -> ClaimEngine:
     pack = load_rules(folder, jurisdiction)
-    return ClaimEngine(pack, semantic_matchers(pack) if classifier else ())
+    if not classifier:
+        return ClaimEngine(pack)
+    return ClaimEngine(pack, semantic_matchers(pack, keen_channels(sensitivity)))

@@ -176,6 +176,23 @@ def test_classifier_can_be_switched_off(load, monkeypatch):
     assert "classifier" not in off.engines
 
 
+def test_classifier_is_keener_in_scripts_than_in_speech(load, monkeypatch):
+    body = semantic_rule(threshold=0.9)
+    body["match"][0]["semantic"]["keen"] = 0.5
+    pack = load(body)
+    reader = Reader({EVASIVE: Reading("medical_efficacy", 0.6)})
+    monkeypatch.setattr(module, "installed_classifier", lambda: reader)
+
+    def found(channel: str, sensitivity: str) -> bool:
+        (matcher,) = semantic_matchers(pack, module.keen_channels(sensitivity))
+        return bool(matcher.find(normalise(EVASIVE), by_sound=False, channel=channel))
+
+    assert [found("script", s) for s in ("auto", "usual", "keen")] == [True, False, True]
+    assert [found("speech", s) for s in ("auto", "usual", "keen")] == [False, False, True]
+    assert check_script(EVASIVE, rules=pack).violations
+    assert not check_script(EVASIVE, rules=pack, settings=Settings(sensitivity="usual")).violations
+
+
 @pytest.fixture(scope="module")
 def shipped() -> Classifier:
     found = installed_classifier()

@@ -80,6 +80,7 @@ class StreamFeeds:
             headers=room.sent_headers(),
             resolver=_resolver(room.resolver) if room.resolver else None,
             allow_private=private,
+            networks=room.networks,
         )
         options = FeedOptions(
             audio=room.audio,
@@ -87,6 +88,7 @@ class StreamFeeds:
             frame_every_s=self.config.frame_interval_s(room),
             max_frame_pixels=self.max_frame_pixels,
             audio_backlog_s=limits.max_lag_s,
+            give_up_after_s=room.give_up_after_s,
         )
         feed = StreamFeed(
             room.id,

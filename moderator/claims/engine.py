@@ -18,7 +18,7 @@ from moderator.claims.passports import Passport
 from moderator.claims.phonetics import SoundHit
 from moderator.claims.products import CategoryCues, ProductTracker, ProductView
 from moderator.claims.rehearing import Rehearing
-from moderator.claims.rules import AbsenceMatch, Rule, RulePack
+from moderator.claims.rules import AbsenceMatch, Rule, RulePack, Text
 from moderator.records import (
     Disposition,
     Observation,
@@ -390,7 +390,10 @@ class ClaimSession:
             if self._engine.audiences.weighs(finding.rule.category):
                 audience = audience or self._engine.audiences.addressed([text.text, *lately[::-1]])
                 if audience is not None:
-                    why = f"面向{audience.name}（“{audience.words}”），严重程度上调一级"
+                    why = Text(
+                        f"面向{audience.name.zh}（“{audience.words}”），严重程度上调一级",
+                        f"said to {audience.name.en} (“{audience.words}”): one step more severe",
+                    )
                     finding = replace(
                         finding,
                         severity=RAISED[finding.severity],
@@ -406,6 +409,9 @@ class ClaimSession:
         correction = self._engine.correction_in(normalise(observation.text).text)
         if not correction:
             return []
+        corrected = Text(
+            f"主播随后更正（“{correction}”）", f"the host corrected it soon after (“{correction}”)"
+        )
         amended = []
         for said, sightings in self._lately:
             if observation.start - said.end > CORRECTION_S:
@@ -415,7 +421,7 @@ class ClaimSession:
                     sighting.finding,
                     disposition=Disposition.SUSPECT,
                     severity=Severity.LOW,
-                    reasons=(*sighting.finding.reasons, f"主播随后更正（“{correction}”）"),
+                    reasons=(*sighting.finding.reasons, corrected),
                 )
                 amended.append(replace(sighting, finding=finding, amends=sighting))
         self._lately.clear()
@@ -639,11 +645,13 @@ def _together(findings: Sequence[Finding]) -> Disposition:
     return ranked[0] if ranked[0] is Disposition.SUSPECT else ranked[-1]
 
 
-def _apart_in(joined: Joined) -> str:
+def _apart_in(joined: Joined) -> Text:
     names = {"speech": "口播", "screen": "画面", "script": "文案", "code": "二维码"}
     channels = dict.fromkeys(seen.observation.channel for seen, _ in joined.places)
+    if len(channels) == 1:
+        return Text("把前后几句合起来看", "several sentences taken together")
     where = "与".join(names.get(channel, channel) for channel in channels)
-    return f"把{where}合起来看" if len(channels) > 1 else "把前后几句合起来看"
+    return Text(f"把{where}合起来看", f"{' and '.join(channels)} taken together")
 
 
 __all__ = ["Absent", "Acquittal", "ClaimEngine", "ClaimSession", "Finding", "Sighting"]

@@ -59,6 +59,7 @@ def _compile(
     folder: Path | None, jurisdiction: str, classifier: bool, sensitivity: str
 ) -> ClaimEngine:
     pack = load_rules(folder, jurisdiction)
-    if not classifier:
-        return ClaimEngine(pack)
-    return ClaimEngine(pack, semantic_matchers(pack, keen_channels(sensitivity)))
+    matchers = semantic_matchers(pack, keen_channels(sensitivity)) if classifier else ()
+    engine = ClaimEngine(pack, matchers)
+    engine.likenesses("预热")  # builds the index of sounds now, and not when a room first speaks
+    return engine

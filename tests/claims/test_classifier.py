@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
@@ -27,8 +26,6 @@ from moderator.errors import ModeratorError
 from moderator.records import Disposition, ScriptLine
 from tests.claims.conftest import rule
 
-CLEAN_SPEECH = Path(__file__).parents[1] / "data" / "clean_speech"
-SUSPECTS_PER_1000 = 25
 EVASIVE = "喝半个月瓶瓶罐罐都不用吃了"
 
 
@@ -238,19 +235,3 @@ def test_classifier_shipped_knows_the_label_of_every_rule(shipped):
 def test_classifier_shipped_bears_any_text(shipped):
     for odd in ("a" * 60, "😀" * 10, "１２３４５６７", "٣٤٥٦٧٨", "\u200b" * 6, "〇" * 60):
         assert 0.0 <= shipped.read(odd).score <= 1.0
-
-
-@pytest.mark.slow
-def test_classifier_shipped_leaves_ordinary_talk_alone(shipped):
-    pack = load_rules()
-    matcher = SemanticMatcher(pack, shipped)
-    lines = [
-        line
-        for path in sorted(CLEAN_SPEECH.glob("*.txt"))
-        for line in path.read_text(encoding="utf-8").splitlines()
-        if line.strip() and not line.startswith("#")
-    ]
-
-    suspected = [line for line in lines if matcher.find(normalise(line), by_sound=False)]
-
-    assert len(suspected) <= len(lines) * SUSPECTS_PER_1000 / 1000, suspected

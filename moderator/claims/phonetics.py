@@ -236,7 +236,7 @@ def _loose_hit(
             return None
         if coded[at + 1 : end] != anchor.sounds[anchor.wrong + 1 :]:
             return None
-        own = _reading(anchor.term)[anchor.wrong]
+        own = reading(anchor.term)[anchor.wrong]
         distance = syllable_distance(fold(own), fold(syllable(text[at])))
         doubted = range(at, at + 1)
     if begin < 0 or text[begin:end] == anchor.term:
@@ -335,20 +335,20 @@ _SOUNDS = _SoundTable()
 
 def _phrase_sound(term: str) -> str:
     """The term read as a phrase, which settles polyphones (银行 yin hang)."""
-    return "".join(map(_SOUNDS.coded, _reading(term)))
+    return "".join(map(_SOUNDS.coded, reading(term)))
 
 
 @cache
-def _reading(term: str) -> tuple[str, ...]:
+def reading(term: str) -> tuple[str, ...]:
     """The syllables of a term. Every pack that is loaded asks for the same few thousand."""
     return tuple(lazy_pinyin(term, style=Style.NORMAL))
 
 
 def _score(heard: str, term: str) -> float:
-    reading = _reading(term)
+    own_reading = reading(term)
     confused = sum(
         1
-        for char, own, other in zip(heard, reading, term, strict=True)
+        for char, own, other in zip(heard, own_reading, term, strict=True)
         if syllable(char) != own and char != other
     )
     return 1.0 - CONFUSED_SYLLABLE_COST * confused

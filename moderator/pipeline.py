@@ -21,7 +21,7 @@ from moderator.claims.rules import RulePack, load_rules
 from moderator.config import Settings, load_settings
 from moderator.episodes import Provenance, new_session, to_violations
 from moderator.errors import CONFIG_INVALID, ENGINE_MISSING, ModeratorError, in_ui_language
-from moderator.outputs.report import Report, article_key
+from moderator.outputs.report import Report, articles_of
 from moderator.records import Code, Observation, Room, ScreenText, Utterance, Violation
 from moderator.script import (
     SCRIPT_SUFFIXES,
@@ -284,7 +284,7 @@ def _check_media(
         screen_texts=tuple(o for o in found if isinstance(o, ScreenText)),
         codes=tuple(o for o in found if isinstance(o, Code)),
         violations=tuple(violations),
-        articles=_articles(engine.pack, violations),
+        articles=articles_of(engine.pack, violations),
         engines=engines,
         counts=observed.counts,
         timings={name: round(value, 3) for name, value in timings.items()},
@@ -466,7 +466,7 @@ def _check_lines(
         kind="script",
         script_lines=script.lines,
         script_text=script.text,
-        articles=_articles(engine.pack, violations),
+        articles=articles_of(engine.pack, violations),
         violations=violations,
         engines=engines,
         timings={"total_s": round(perf_counter() - began, 4)},
@@ -482,19 +482,11 @@ def _advised(
     """The records with the advice of a language model, where one is set up."""
     if not settings.adjudicator_url or not records:
         return records
-    from moderator.claims.adjudicator import Adjudicator, Endpoint
+    from moderator.claims.adjudicator import Adjudicator
 
-    endpoint = Endpoint(
-        settings.adjudicator_url,
-        settings.adjudicator_model,
-        settings.adjudicator_key.get_secret_value(),
-        settings.adjudicator_timeout_s,
-        settings.adjudicator_budget_s,
-        settings.adjudicator_cache,
-    )
-    with Adjudicator(endpoint) as adjudicator:
+    with Adjudicator.set_up(settings) as adjudicator:
         return adjudicator.review(
-            records, lambda record: _articles(engine.pack, [record]), passports, settings.lang
+            records, lambda record: articles_of(engine.pack, [record]), passports, settings.lang
         )
 
 
@@ -534,14 +526,3 @@ def _shown(source: str | Path) -> str:
     from moderator.media.address import redact
 
     return redact(str(source)) if "://" in str(source) else str(source)
-
-
-def _articles(pack: RulePack, violations: Iterable[Violation]) -> dict[str, str]:
-    """The texts of the cited articles, where they were read at their source."""
-    cited = {violation.rule.id for violation in violations}
-    texts = {}
-    for rule in pack.rules:
-        if rule.id in cited:
-            for key, ref in zip(rule.law_keys, rule.law, strict=True):
-                texts[article_key(ref)] = pack.law.article_of(key).text
-    return {key: text for key, text in texts.items() if text}

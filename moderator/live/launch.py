@@ -10,6 +10,7 @@ import structlog
 
 from moderator.config import Settings
 from moderator.errors import ENGINE_MISSING, OUT_WRITE, ModeratorError
+from moderator.live.advice import AdviceWorker
 from moderator.live.config import WatchConfig
 from moderator.live.evidence import EvidenceWorker
 from moderator.live.feeds import StreamFeeds
@@ -77,6 +78,7 @@ def watching(
             evidence=evidence,
             engines=engines,
             lang=settings.lang,
+            advice=_advice(stack, settings, rulebook),
         )
         supervisor = Supervisor(
             shared,
@@ -101,6 +103,18 @@ def watching(
         stack.callback(health.stop)
         supervisor.port = health.port
         yield supervisor
+
+
+def _advice(stack: ExitStack, settings: Settings, rulebook: Rulebook) -> AdviceWorker | None:
+    """Who asks a language model, where one is set up; ended with `stack`."""
+    if not settings.adjudicator_url:
+        return None
+    from moderator.claims.adjudicator import Adjudicator
+
+    adjudicator = stack.enter_context(Adjudicator.set_up(settings))
+    worker = AdviceWorker(adjudicator, rulebook.articles, settings.lang)
+    stack.callback(worker.stop)
+    return worker
 
 
 def _workers(

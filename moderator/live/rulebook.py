@@ -10,6 +10,8 @@ from moderator.claims.classifier import keen_channels, semantic_matchers
 from moderator.claims.engine import ClaimEngine
 from moderator.claims.phonetics import SoundHit
 from moderator.claims.rules import load_rules
+from moderator.outputs.report import articles_of
+from moderator.records import Violation
 
 
 @dataclass(slots=True)
@@ -46,6 +48,10 @@ class Rulebook:
     def likenesses(self, text: str) -> Iterable[SoundHit]:
         """The places of `text` that sound like a term of the rules in force."""
         return self.engine.likenesses(text)
+
+    def articles(self, record: Violation) -> dict[str, str]:
+        """The texts of the articles that a record cites, by the rules in force."""
+        return articles_of(self.engine.pack, [record])
 
     def reload(self, folder: Path | None = None, jurisdiction: str | None = None) -> ClaimEngine:
         """Read the pack again. Raises what `load_rules` raises, with the old rules in force."""

@@ -75,7 +75,7 @@ def append(
         object_type=object_type,
         object_id=object_id[:100],
         organisation_id=organisation_id,
-        detail=_canonical(detail or {}),
+        detail=canonical(detail or {}),
         address=actor.address[:64],
         prev=last.hash if last else GENESIS,
         hash="",
@@ -124,7 +124,7 @@ def entry_hash(entry: AuditEntry) -> str:
 
 def hash_of(body: Mapping[str, Any]) -> str:
     """SHA-256 of canonical JSON: sorted keys, no spaces, UTF-8."""
-    return hashlib.sha256(_canonical(body).encode()).hexdigest()
+    return hashlib.sha256(canonical(body).encode()).hexdigest()
 
 
 def _hashed(entry: AuditEntry) -> dict[str, Any]:
@@ -143,5 +143,6 @@ def _hashed(entry: AuditEntry) -> dict[str, Any]:
     }
 
 
-def _canonical(body: Mapping[str, Any]) -> str:
+def canonical(body: Mapping[str, Any]) -> str:
+    """JSON with sorted keys and no spaces: the same content is the same text."""
     return json.dumps(body, ensure_ascii=False, sort_keys=True, separators=(",", ":"))

@@ -273,7 +273,7 @@ class ViolationRow(Base):
 
 
 class ViolationRecord(Base):
-    """The record as it was emitted, `moderator/violation@1`; never changed."""
+    """The record as it was emitted, `moderator/violation@1`; it only grows with its episode."""
 
     __tablename__ = "violation_record"
 

@@ -105,16 +105,19 @@ def load(database: Database, settings: ReviewSettings, room_id: str) -> str:
     """Load one sample room as a recording; again does nothing. Returns its broadcast's id."""
     session = f"demo-{room_id}"
     with database.read() as db:
-        if db.get(Broadcast, session) is not None:
+        kept = db.get(Broadcast, session)
+        if kept is not None and kept.media:
             return session
     report = sample_report(room_id, session)
-    media = SAMPLES / "rooms" / f"{room_id}.mp4"
+    recording = SAMPLES / "rooms" / f"{room_id}.mp4"
+    media = recording if recording.is_file() else None
     out = settings.data_dir / "demo" / room_id
     out.parent.mkdir(parents=True, exist_ok=True)
-    _write(report, media, out)
-    return ingest.put_folder(
-        database, out, settings.data_dir, room=report.room, media=media if media.is_file() else None
-    )
+    # The records first, for people to see; cutting their clips takes a while.
+    for source in (None, media) if media is not None else (None,):
+        _write(report, source, out)
+        ingest.put_folder(database, out, settings.data_dir, room=report.room, media=source)
+    return session
 
 
 def sample_report(room_id: str, session: str) -> Report:
@@ -166,12 +169,15 @@ def _utterance(line: dict[str, Any]) -> Utterance:
     return Utterance(text, start, end, chars, 0.95, ENGINE)
 
 
-def _write(report: Report, media: Path, out: Path) -> None:
-    """The folder as `check --out` writes it, with clips and a frame of each violation."""
+def _write(report: Report, media: Path | None, out: Path) -> None:
+    """The folder as `check --out` writes it; from the recording, with clips and frames too."""
     from moderator.config import load_settings
     from moderator.media.clips import cut_clip
     from moderator.outputs.folder import write_folder
 
+    if media is None:
+        write_folder(out, report)
+        return
     settings = load_settings()
 
     def clip(violation: Violation, path: Path) -> None:
@@ -192,10 +198,7 @@ def _write(report: Report, media: Path, out: Path) -> None:
         image = frame_at(media, at, max_frame_pixels=settings.max_frame_pixels, allow_private=False)
         save_frame(image, [], path)
 
-    if media.is_file():
-        write_folder(out, report, clip, frame)
-    else:
-        write_folder(out, report)
+    write_folder(out, report, clip, frame)
 
 
 def play(

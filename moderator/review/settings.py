@@ -36,6 +36,9 @@ class ReviewSettings(BaseSettings):
     evidence_roots: tuple[Path, ...] = Field(
         (), description="Folders outside the data folder whose sessions may be shown."
     )
+    font: Path | None = Field(
+        None, description="Font with Chinese characters for printed reports; found by itself."
+    )
     lang: Literal["zh", "en"] = Field("zh", description="Language where a browser names none.")
     secret_key: str = Field(
         "", repr=False, description="Signs appeal links; empty: made once and kept in the database."

@@ -1,7 +1,7 @@
 // One case: everything a decision needs, and the decision.
 
 import {
-  ago, api, ask, bytes, clock, dialog, disposition, download, empty, fail, get, h, lang, loadMeta, main, marked, may, me, muted,
+  ago, api, ask, bytes, clock, dialog, disposition, download, empty, fail, get, h, loadMeta, main, marked, may, me, muted,
   option, percent, post, severity, shortStamp, stamp, statusTag, t, tabStore, time, toast, tried, word, words,
 } from "./core.js";
 import { bind, bindCommon, hint } from "./keys.js";
@@ -17,6 +17,7 @@ let id = document.body.dataset.id;
 let detail = null;
 let lockedBy = "";
 let renewal = 0;
+let recorded = { broadcast: "", media: "", title: "" };
 const people = new Map([[me.id, me.name]]);
 const player = new Player();
 const skipped = new Set();
@@ -48,6 +49,7 @@ async function load({ whole = false } = {}) {
     const found = await get(`/violations/${encodeURIComponent(asked)}`);
     if (asked !== id) return;
     detail = found;
+    if (whole) await recording();
     lockedBy = "";
     if (may("violations:decide") && WORKING.has(detail.violation.status)) await claim();
     draw(whole);
@@ -58,6 +60,17 @@ async function load({ whole = false } = {}) {
   } finally {
     main.removeAttribute("aria-busy");
   }
+}
+
+/** Where a record came without a clip, the whole recording shows the moment, if it was kept. */
+async function recording() {
+  const { broadcast_id: broadcast, room_id: room } = detail.violation;
+  if (recorded.broadcast === broadcast) return;
+  recorded = { broadcast, media: "", title: room };
+  try {
+    const [seen, there] = await Promise.all([get(`/rooms/${encodeURIComponent(room)}`), get(`/broadcasts/${encodeURIComponent(broadcast)}/timeline?limit=1`)]);
+    recorded = { broadcast, media: there.broadcast.media_url ?? "", title: seen.title || room };
+  } catch { /* the case can be judged without it */ }
 }
 
 async function claim() {
@@ -117,9 +130,9 @@ function drawHead() {
       row.assignee_id ? muted(`→ ${people.get(row.assignee_id) ?? t("queue.colleague")}`) : null,
       h("span", { class: "push" }),
       lockedBy ? null : row.claimed_by === me.id && WORKING.has(row.status) ? h("span", { class: "lock mine", title: stamp(row.claimed_until) }, h("span", { class: "lock-icon", "aria-hidden": "true" }), t("case.yours")) : null,
-      h("a", { class: "link", href: `/rooms/${encodeURIComponent(row.room_id)}?broadcast=${encodeURIComponent(row.broadcast_id)}&t=${row.start}` }, `${row.room_id}${row.host ? ` · ${row.host}` : ""}`),
+      h("a", { class: "link", href: `/rooms/${encodeURIComponent(row.room_id)}?broadcast=${encodeURIComponent(row.broadcast_id)}&t=${row.start}` }, `${recorded.title || row.room_id}${row.host ? ` · ${row.host}` : ""}`),
       h("span", { class: "num" }, clock(row.start, true)), time(row.at)),
-    h("h1", { class: "case-quote" }, row.quote ? [h("span", { class: "q" }, lang === "zh" ? "“" : "“"), h("mark", { class: "fault" }, row.quote), h("span", { class: "q" }, "”")] : t("case.absent")),
+    h("h1", { class: "case-quote" }, row.quote ? h("mark", { class: "fault" }, row.quote) : t("case.absent")),
     lockedBy ? h("p", { class: "banner", role: "alert", id: "locked" }, h("span", { class: "lock-icon", "aria-hidden": "true" }), lockedBy,
       me.role === "admin" ? h("button", { type: "button", class: "link", onclick: freeIt }, t("case.free")) : null) : null,
   ].filter(Boolean));
@@ -136,6 +149,9 @@ function drawMedia() {
   const parts = [];
   if (clip) {
     player.show(clip.url, clipBegin(clip.path, record), record.start, Math.min(record.end, record.start + 30));
+    parts.push(player.element);
+  } else if (recorded.media) {
+    player.show(recorded.media, 0, record.start, Math.min(record.end, record.start + 30));
     parts.push(player.element);
   } else player.stop();
   frames.forEach((frame, index) => parts.push(h("figure", { class: "frame" },

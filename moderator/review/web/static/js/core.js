@@ -35,10 +35,11 @@ export function s(tag, props = {}, ...children) {
 
 function fill(element, props, children) {
   for (const [name, value] of Object.entries(props ?? {})) {
-    if (value === undefined || value === null || value === false) continue;
+    if (value === undefined || value === null || (value === false && !name.startsWith("aria-"))) continue;
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else if (name === "class") element.setAttribute("class", value);
     else if (name === "vars") for (const [key, one] of Object.entries(value)) element.style.setProperty(key, one);
+    else if (name.startsWith("aria-")) element.setAttribute(name, String(value));
     else if (name in element && !(element instanceof SVGElement) && !name.includes("-") && name !== "list") element[name] = value;
     else element.setAttribute(name, value === true ? "" : value);
   }

@@ -47,6 +47,7 @@ function remember() {
 // --- the page ---------------------------------------------------------------------------
 
 const people = new Map([[me.id, me.name]]);
+const rooms = new Map();
 const list = new VirtualList({
   draw: row, more: loadMore, label: t("nav.queue"),
   rowHeight: () => (innerWidth < 760 ? 92 : 58),
@@ -143,7 +144,7 @@ function row(item, index) {
     h("b", { class: "quote" }, item.quote || t("case.absent")),
     h("span", { class: "sub" }, word("categories", item.category), " · ", item.rule_title, item.occurrences > 1 ? ` · ×${item.occurrences}` : "")),
   h("span", { class: "where" },
-    h("span", {}, item.room_id),
+    h("span", {}, rooms.get(item.room_id) ?? item.room_id),
     h("span", { class: "sub" }, [item.host, `${t(`channel.${item.channel}`)} ${clock(item.start)}`].filter(Boolean).join(" · "))),
   h("span", { class: "conf", title: `${t("queue.risk")} ${percent(item.risk)}` }, h("span", { class: "bar-cell", vars: { "--part": item.confidence } }), percent(item.confidence)),
   disposition(item.disposition),
@@ -215,6 +216,7 @@ async function loadDemo(event) {
 function labelOf(name, value) {
   if (NAMES[name]) return word(NAMES[name], value);
   if (name === "channel") return t(`channel.${value}`);
+  if (name === "room") return rooms.get(value) ?? value;
   return value;
 }
 
@@ -246,13 +248,16 @@ let saved = [];
 let values = { room: [], host: [], merchant: [], rule: [] };
 
 async function loadValues() {
-  [values, saved] = await Promise.all([get("/violations/values"), get("/filters")]);
+  let seen;
+  [values, saved, seen] = await Promise.all([get("/violations/values"), get("/filters"), may("rooms:read") ? get("/rooms") : []]);
+  for (const one of seen) rooms.set(one.id, one.title || one.id);
+  list.refresh();
   drawFilters();
 }
 
 function checks(name, options) {
   return h("fieldset", {}, h("legend", {}, t(`queue.${name}`)),
-    options.map(([id, label]) => h("label", { class: "check" },
+    options.map(([id, label]) => h("label", { class: "tickbox" },
       h("input", { type: "checkbox", checked: wanted[name].includes(id), onchange: (event) => {
         wanted[name] = event.target.checked ? [...wanted[name], id] : wanted[name].filter((one) => one !== id);
         reload();
@@ -290,10 +295,10 @@ function drawFilters() {
         h("button", { type: "button", class: "link", onclick: () => useFilter(one) }, one.name),
         h("button", { type: "button", class: "ghost tiny", "aria-label": `${t("delete")}: ${one.name}`, onclick: () => dropFilter(one) }, "×"))))
         : h("p", { class: "muted" }, t("queue.saved.none"))),
-    checks("severity", words("severities").reverse()),
+    checks("severity", words("severities")),
     checks("disposition", words("dispositions")),
     pick("category", words("categories")),
-    pick("room", same(values.room)), pick("host", same(values.host)), pick("merchant", same(values.merchant)), pick("rule", same(values.rule)),
+    pick("room", values.room.map((one) => [one, rooms.get(one) ?? one])), pick("host", same(values.host)), pick("merchant", same(values.merchant)), pick("rule", same(values.rule)),
     pick("channel", CHANNELS.map((one) => [one, t(`channel.${one}`)])),
     h("label", { class: "field small" }, h("span", {}, t("queue.assignee")), assignee),
     h("label", { class: "field small" }, h("span", {}, `${t("queue.confidence")} ≥ `, level), confidence),

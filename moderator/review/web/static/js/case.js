@@ -187,13 +187,14 @@ function drawSpeech() {
       muted(`${t(`match.${record.match.kind}`)} ${record.match.score.toFixed(2)}${record.match.acoustic_llr === null || record.match.acoustic_llr === undefined ? "" : ` · ${t("case.llr", { value: record.match.acoustic_llr.toFixed(1) })}`}`)));
   const lines = detail.transcript.filter((one) => one.channel !== "screen" || touches(one) || (one.end - one.start < 90));
   const list = h("ol", { class: "transcript" }, lines.map(line));
+  const rolling = h("div", { class: "rolling", tabIndex: 0, role: "region", "aria-label": t("case.transcript") }, lines.length ? list : muted(t("case.noTranscript")));
   speech.replaceChildren(
     words_,
     h("p", { class: "context" }, record.context ? marked(record.context, begin, end) : muted(t("case.noContext"))),
     h("h2", {}, t("case.transcript")),
-    lines.length ? list : muted(t("case.noTranscript")));
+    rolling);
   const at = list.querySelector(".touching");
-  if (at) requestAnimationFrame(() => { speech.scrollTop = Math.max(0, at.offsetTop - speech.clientHeight / 2); if (speech.scrollHeight <= speech.clientHeight) speech.scrollTop = 0; });
+  if (at) requestAnimationFrame(() => { rolling.scrollTop = Math.max(0, at.offsetTop - rolling.clientHeight / 2 + at.clientHeight / 2); });
 }
 
 const touches = (one) => one.end > detail.record.start - 0.05 && one.start < detail.record.end + 0.05 && fitsChannel(one);

@@ -156,7 +156,7 @@ function finding(mark, index) {
       severity(record.severity), h("b", { class: "quote" }, record.quote || record.rule.title), disposition(record.disposition),
       h("span", { class: "muted" }, word("categories", record.category)), h("span", { class: "push" }), muted(t("check.line", { line: mark.line }))),
     mark.rewrites.length ? h("div", { class: "rewrites" }, h("span", { class: "label" }, t("check.instead")),
-      mark.rewrites.map((words, number) => h("button", { type: "button", class: "rewrite", "data-rewrite": "", onclick: () => accept(index, words) }, words, number === 0 && index === current ? [" ", hint("check.accept")] : ""))) : null,
+      mark.rewrites.map((words, number) => h("button", { type: "button", class: "rewrite", "data-rewrite": "", title: t("check.replaces", { words: area.value.slice(...reach(mark, words)) }), onclick: () => accept(index, words) }, words, number === 0 && index === current ? [" ", hint("check.accept")] : ""))) : null,
     index === current ? h("div", { class: "finding-body" },
       h("p", {}, record.explanation),
       record.suggestion ? h("p", { class: "suggest" }, h("span", { class: "label" }, t("case.instead")), record.suggestion) : null,
@@ -176,16 +176,27 @@ function choose(index, { move = true } = {}) {
   if (move) area.setSelectionRange(mark.begin, mark.end);
 }
 
+/** What `words` would replace: a wording that is a sentence of its own takes the whole clause. */
+function reach(mark, words) {
+  if (words.length <= mark.end - mark.begin + 2) return [mark.begin, mark.end];
+  const stop = /[，。！？；、,.!?;\n]/;
+  let { begin, end } = mark;
+  while (begin > 0 && !stop.test(area.value[begin - 1])) begin -= 1;
+  while (end < area.value.length && !stop.test(area.value[end])) end += 1;
+  return [begin, end];
+}
+
 /** Put `words` where the mark stands. The browser's own undo takes it back. */
 function accept(index, words) {
   const mark = marks[index];
   if (!mark) return;
+  const [begin, end] = words ? reach(mark, words) : [mark.begin, mark.end];
   area.focus();
-  area.setSelectionRange(mark.begin, mark.end);
+  area.setSelectionRange(begin, end);
   const before = area.value;
   const done = words ? document.execCommand("insertText", false, words) : document.execCommand("delete");
   if (!done || area.value === before) {
-    area.setRangeText(words, mark.begin, mark.end, "end");
+    area.setRangeText(words, begin, end, "end");
     area.dispatchEvent(new Event("input"));
   }
   accepted.push({ from: mark.record.quote, to: words });

@@ -9,7 +9,7 @@ bindCommon();
 
 const span = h("select", { "aria-label": t("figures.span"), onchange: load }, [7, 30, 90, 365].map((one) => option(one, t("figures.days", { count: one }), one === store.get("span", 30))));
 const grid = h("div", { class: "figures-grid" });
-main.append(h("div", { class: "page wide" }, h("div", { class: "bar wall-bar" }, h("h1", {}, t("nav.dashboards")), h("span", { class: "push" }), span,
+main.append(h("div", { class: "page wide" }, h("div", { class: "bar wall-bar" }, h("h1", {}, t("nav.dashboards")), h("ul", { class: "legend" }, ["yes", "no", "open"].map((one) => h("li", {}, h("i", { class: `lg-${one}` }), t(`figures.${one}`)))), h("span", { class: "push" }), span,
   may("verdicts:export") ? h("a", { class: "button", href: "/api/v1/verdicts", id: "verdicts" }, t("figures.verdicts")) : null), grid));
 
 const wide = new Set(["over_time", "rule_precision"]);

@@ -79,13 +79,14 @@ function draw() {
     else if (lane === "speech" || one.end - one.start < length * 0.6) items.push(s("rect", { class: `l-${lane}`, x: x(one.start), y: top[lane], width: Math.max(1.5, x(one.end) - x(one.start) - 0.8), height: 14, rx: 1.5 }, s("title", {}, `${clock(one.start)} ${one.text}`)));
   }
   for (const one of violations) items.push(s("rect", { class: `l-violation s-${one.severity}`, x: x(one.start), y: top.violation, width: Math.max(4, x(Math.min(one.end, one.start + 12)) - x(one.start)), height: 18, rx: 1.5 }, s("title", {}, `${clock(one.start)} ${one.quote}`)));
-  const step = [5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200].find((size) => length / size <= 12) ?? 14400;
-  for (let second = 0; second <= length; second += step) items.push(s("text", { class: "l-tick", x: Math.min(x(second), WIDTH - 28), y: 80 }, clock(second)));
+  const step = [5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200].find((size) => length / size <= (innerWidth < 760 ? 6 : 12)) ?? 14400;
+  const ticks = [];
+  for (let second = 0; second <= length * 0.97; second += step) ticks.push(h("span", { vars: { "--at": second / length } }, clock(second)));
   drawn = s("line", { class: "l-head", x1: 0, x2: 0, y1: 0, y2: 66 });
-  const picture = s("svg", { viewBox: `0 0 ${WIDTH} 84`, preserveAspectRatio: "none", class: "timeline", role: "slider", tabindex: 0, "aria-label": t("room.timeline"), "aria-valuemin": 0, "aria-valuemax": Math.round(length), "aria-valuenow": 0,
+  const picture = s("svg", { viewBox: `0 0 ${WIDTH} 66`, preserveAspectRatio: "none", class: "timeline", role: "slider", tabindex: 0, "aria-label": t("room.timeline"), "aria-valuemin": 0, "aria-valuemax": Math.round(length), "aria-valuenow": 0,
     onclick: (event) => { const box = picture.getBoundingClientRect(); seek(((event.clientX - box.left) / box.width) * length); },
     onkeydown: (event) => { if (event.key === "ArrowLeft" || event.key === "ArrowRight") { event.preventDefault(); event.stopPropagation(); seek(video.currentTime + (event.key === "ArrowLeft" ? -5 : 5)); } } }, items, drawn);
-  lanes.replaceChildren(h("div", { class: "lane-names", "aria-hidden": "true" }, LANES.map(([name, height]) => h("span", { vars: { height: `${height + 6}px` } }, t(`lane.${name}`)))), picture);
+  lanes.replaceChildren(h("div", { class: "lane-names", "aria-hidden": "true" }, LANES.map(([name, height]) => h("span", { vars: { height: `${height + 6}px` } }, t(`lane.${name}`)))), h("div", { class: "lane-picture" }, picture, h("div", { class: "ticks", "aria-hidden": "true" }, ticks)));
 
   const at = new Map();
   for (const one of violations) for (const line of observations) if (line.channel === one.channel && line.end > one.start - 0.05 && line.start < one.end + 0.05) at.set(line.id, [...(at.get(line.id) ?? []), one]);

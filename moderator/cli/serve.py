@@ -65,7 +65,14 @@ def serve_command(
         forwarded_allow_ips=proxy or None,
         timeout_graceful_shutdown=10,
     )
-    uvicorn.Server(config).run(sockets=[listening])
+
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            # Event streams never end by themselves, and would hold everything up.
+            await house.hub.stop()
+            await super().shutdown(sockets)
+
+    Server(config).run(sockets=[listening])
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -53,10 +53,10 @@ def create_app(
     The database is brought up to date when the application starts.
     """
     settings = settings or load_review_settings()
-    house = House(settings, checker)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        house: House = app.state.house
         prepare(house)
         if background:
             house.start()
@@ -72,7 +72,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    app.state.house = house
+    app.state.house = House(settings, checker)
     problems.install(app)
     for module in (auth, people, violations, appeals, filters, rooms, check, figures, system):
         app.include_router(module.router, prefix=API, responses=RESPONSES)
@@ -80,7 +80,7 @@ def create_app(
     _add_console(app)
     if settings.allowed_hosts != ("*",):
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.allowed_hosts))
-    app.add_middleware(Measured, metrics=house.metrics)
+    app.add_middleware(Measured, metrics=app.state.house.metrics)
     app.add_middleware(Guard, settings=settings)
     _describe(app)
     return app

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -68,6 +69,8 @@ def risk_of(record: Mapping[str, Any]) -> float:
     return round(min(1.0, severity * firmness * sure * (1 + 0.02 * (often - 1))), 6)
 
 
+_LONGEST = {"platform": 100, "title": 300, "host": 200, "merchant": 200}
+
 # --- rooms and broadcasts -------------------------------------------------------------
 
 
@@ -79,6 +82,8 @@ def put_room(
     A room belongs to the organisation named like its merchant, which is made where there
     is none, unless `organisation_id` says otherwise; a room keeps the one it has.
     """
+    if not 1 <= len(room.id) <= 100 or clean(room.id) != room.id:
+        raise ModeratorError(INGEST_INVALID, place="room", reason=ascii(room.id[:120]))
     row = db.get(RoomRow, room.id)
     if row is None:
         row = RoomRow(id=room.id, organisation_id=organisation_id)
@@ -86,7 +91,7 @@ def put_room(
     for name in ("platform", "title", "host", "merchant"):
         given = getattr(room, name)
         if given:
-            setattr(row, name, given)
+            setattr(row, name, clean(given)[: _LONGEST[name]])
     if room.products:
         row.products = list(room.products)
     row.ai_host = room.ai_host or bool(row.ai_host)
@@ -126,6 +131,8 @@ def put_broadcast(
     notes: Sequence[str] = (),
 ) -> Broadcast:
     """The broadcast's row, made or brought up to date; what is not given stays."""
+    if not 1 <= len(session) <= 64 or clean(session) != session:
+        raise ModeratorError(INGEST_INVALID, place="session", reason=ascii(session[:80]))
     row = db.get(Broadcast, session)
     if row is None:
         row = Broadcast(id=session, room_id=room.id, organisation_id=room.organisation_id)
@@ -244,7 +251,7 @@ def _grow(db: Session, row: ViolationRow, record: Mapping[str, Any]) -> bool:
 
 def _fill(row: ViolationRow, record: Mapping[str, Any]) -> None:
     row.rule_id = record["rule"]["id"]
-    row.rule_title = record["rule"]["title"]
+    row.rule_title = record["rule"]["title"][:300]
     row.category = record["category"]
     row.disposition = record["disposition"]
     row.severity = record["severity"]
@@ -253,7 +260,7 @@ def _fill(row: ViolationRow, record: Mapping[str, Any]) -> None:
     row.channel = record["channel"]
     row.start, row.end = float(record["start"]), float(record["end"])
     row.quote = record["quote"]
-    row.product = record.get("product")
+    row.product = (record.get("product") or "")[:200] or None
     row.occurrences = int(record.get("occurrences", 1))
 
 
@@ -264,8 +271,13 @@ def _checked(record: Mapping[str, Any], place: str) -> dict[str, Any]:
         where = f"{place}: {at}" if at else place
         raise ModeratorError(INGEST_INVALID, place=where, reason=problem.message[:300])
     body: dict[str, Any] = clean(dict(record))
-    for name, value in (("room", body["room"]), ("rule.id", body["rule"]["id"])):
-        if len(value) > 100:
+    for name, value, longest in (
+        ("id", body["id"], 64),
+        ("session", body["session"], 64),
+        ("room", body["room"], 100),
+        ("rule.id", body["rule"]["id"], 100),
+    ):
+        if not 1 <= len(value) <= longest:
             raise ModeratorError(INGEST_INVALID, place=f"{place}: {name}", reason=value[:120])
     _time(body["wall_time"], place)
     return body
@@ -314,8 +326,8 @@ def put_observations(
             room_id=broadcast.room_id,
             organisation_id=broadcast.organisation_id,
             channel=str(body.get("channel", "speech"))[:10],
-            start=float(body.get("start", 0.0)),
-            end=float(body.get("end", 0.0)),
+            start=_seconds(body.get("start", 0.0)),
+            end=_seconds(body.get("end", 0.0)),
             text=str(body.get("text", "")),
             body=body,
         )
@@ -327,6 +339,14 @@ def put_observations(
     spoken = [search.Document(row.id, row.text) for row in rows if row.text]
     search.add(db, search.OBSERVATIONS, spoken)
     return len(rows)
+
+
+def _seconds(value: Any) -> float:
+    """A finite number of seconds; ValueError or TypeError for anything else."""
+    seconds = float(value)
+    if not math.isfinite(seconds):
+        raise ValueError(f"{seconds} seconds")
+    return seconds
 
 
 def _key(body: Mapping[str, Any]) -> str:
@@ -448,11 +468,16 @@ def put_envelopes(
     """
     count = 0
     with database.write() as db:
-        for envelope in envelopes:
+        for number, envelope in enumerate(envelopes):
             handler = _HANDLERS.get(str(envelope.get("type")))
-            if handler is not None:
+            if handler is None:
+                continue
+            try:
                 handler(db, envelope, folder)
-                count += 1
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                place, reason = f"envelopes[{number}]", f"{type(error).__name__}: {error}"
+                raise ModeratorError(INGEST_INVALID, place=place, reason=reason[:200]) from None
+            count += 1
     return count
 
 
@@ -527,8 +552,8 @@ def put_one_observation(db: Session, broadcast: Broadcast, body: Mapping[str, An
         room_id=broadcast.room_id,
         organisation_id=broadcast.organisation_id,
         channel=str(body.get("channel", "speech"))[:10],
-        start=float(body.get("start", 0.0)),
-        end=float(body.get("end", 0.0)),
+        start=_seconds(body.get("start", 0.0)),
+        end=_seconds(body.get("end", 0.0)),
         text=str(body.get("text", "")),
         body=body,
     )

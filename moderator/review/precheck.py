@@ -83,9 +83,7 @@ def check_text(
     from moderator.script import script_from_text
 
     script = script_from_text(text, kind=kind)
-    found = check_script(
-        script, rules=pack, room=room, passports=passports, settings=_settings(lang)
-    )
+    found = check_script(script, room=room, passports=passports, settings=_settings(lang))
     return _checked(found, kind, pack)
 
 
@@ -123,7 +121,7 @@ def check_file(
             size_mib=f"{size:.1f}",
             limit_mib=f"{settings.script_limit_chars / 2**20:.1f}",
         )
-    found = check_script(script, rules=pack, passports=passports, settings=_settings(lang))
+    found = check_script(script, passports=passports, settings=_settings(lang))
     return _checked(found, kind, pack)
 
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, text
+from sqlalchemy import BigInteger, ColumnElement, false, text
 from sqlalchemy import column as sql_column
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
@@ -80,13 +80,15 @@ def holds(
     *,
     private: bool,
 ) -> ColumnElement[bool] | None:
-    """The condition that the text of row `column` holds `words`; None where there are none.
+    """The condition that the text of row `column` holds `words`; None where `words` is blank.
+
+    Words without a letter or a digit are held by nothing.
 
     `private`: whether the reader sees private numbers.
     """
     norm = normalise(words)[:QUERY_CHARS]
     if not norm:
-        return None
+        return false() if words.strip() else None
     if db.get_bind().dialect.name == "sqlite":
         found = text(f"SELECT rowid FROM {table} WHERE {table} MATCH :fts")  # noqa: S608
         return column.in_(found.bindparams(fts=_fts_query(norm, private)).columns(_ROW))

@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 from moderator.errors import (
@@ -22,6 +22,7 @@ from moderator.errors import (
     ErrorSpec,
     ModeratorError,
 )
+from moderator.review.api.headers import HEADERS
 from moderator.review.database import is_away
 
 log = structlog.get_logger("moderator.review.api")
@@ -215,6 +216,10 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(SQLAlchemyError)
     def database_error(request: Request, error: SQLAlchemyError) -> Response:
+        if isinstance(error, DataError):
+            # Longer or larger than the column that would hold it.
+            spec = _error(INPUT_INVALID, place="request", reason="does not fit the database")
+            return problem_response(problem_of(spec, request), request)
         if not is_away(error):
             return _unexpected(request, error)
         log.warning("database away", path=request.url.path, error=type(error).__name__)
@@ -229,7 +234,9 @@ def install(app: FastAPI) -> None:
 def _unexpected(request: Request, error: Exception) -> Response:
     reference = secrets.token_hex(4)
     log.error("unexpected", reference=reference, path=request.url.path, exc_info=error)
-    return problem_response(problem_of(_error(UNEXPECTED, reference=reference), request), request)
+    problem = problem_of(_error(UNEXPECTED, reference=reference), request)
+    # This answer is made outside of the layer that adds them to all others.
+    return problem_response(problem, request, dict(HEADERS))
 
 
 def _error(spec: ErrorSpec, **fields: object) -> ModeratorError:

@@ -18,6 +18,17 @@ def _storable(text: str) -> str:
     return text
 
 
+def _storable_all(value: Any) -> Any:
+    """The same for every text within."""
+    if isinstance(value, str):
+        return _storable(value)
+    if isinstance(value, dict):
+        return {_storable(str(key)): _storable_all(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_storable_all(item) for item in value]
+    return value
+
+
 Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_storable)]
 Label = Annotated[str, Field(max_length=200), AfterValidator(_storable)]
 Words = Annotated[str, Field(max_length=5000), AfterValidator(_storable)]
@@ -64,7 +75,7 @@ class MeOut(Out):
 
 class MeIn(In):
     display_name: Label | None = None
-    preferences: dict[str, Any] | None = Field(
+    preferences: Annotated[dict[str, Any], AfterValidator(_storable_all)] | None = Field(
         default=None, description="What the console remembers, such as its keys. 16 KiB at most."
     )
 
@@ -587,7 +598,7 @@ class CheckIn(In):
     kind: Literal["txt", "md", "srt", "vtt"] = "txt"
     room: RoomIn | None = None
     products: list[Ref] = Field(default=[], max_length=100, description="Ids of passports.")
-    passports: list[dict[str, Any]] = Field(
+    passports: list[Annotated[dict[str, Any], AfterValidator(_storable_all)]] = Field(
         default=[], max_length=100, description="Passports given here, for this check only."
     )
     lang: Literal["zh", "en"] | None = None
@@ -655,7 +666,7 @@ class JobOut(Out):
 
 
 class PassportIn(In):
-    passport: dict[str, Any] = Field(
+    passport: Annotated[dict[str, Any], AfterValidator(_storable_all)] = Field(
         description="As in samples/passports.yaml.",
         examples=[{"id": "cream", "name": "面霜", "category": "cosmetic"}],
     )

@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from moderator.claims.passports import DOCUMENT_NAMES
-from moderator.errors import ModeratorError
+from moderator.errors import NOT_ALLOWED, ModeratorError
 from moderator.outputs import labels
 from moderator.outputs.report import tool_version
 from moderator.records import CATEGORIES, Disposition, Severity
@@ -78,7 +78,7 @@ async def events(
     request: Request,
     who: Anyone,
     house: HouseDep,
-    last_event_id: Annotated[str | None, Header(max_length=20)] = None,
+    last_event_id: Annotated[str | None, Header(max_length=18)] = None,
     after: Annotated[int | None, Query(ge=0, le=2**62)] = None,
 ) -> Response:
     """New and changed violations and rooms as server-sent events, as they happen.
@@ -111,6 +111,9 @@ def demo_state(who: Manager, house: HouseDep) -> DemoOut:
 @router.post("/demo", tags=["machine"], status_code=202)
 def load_demo(who: Manager, house: HouseDep, live: Annotated[bool, Query()] = False) -> DemoOut:
     """Load the sample rooms in the background; with `live`, also play one as if it were live."""
+    if not who.sees_all:
+        # The samples are rooms of other organisations than one's own.
+        raise ModeratorError(NOT_ALLOWED, permission=str(Permission.USERS_MANAGE))
     house.demo.start(live=live)
     return DemoOut(rooms=demo.room_ids(), state=house.demo.state)
 

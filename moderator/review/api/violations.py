@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import AwareDatetime
 from starlette.responses import FileResponse, Response
 
-from moderator.errors import EVIDENCE_GONE, ModeratorError
+from moderator.errors import CURSOR, EVIDENCE_GONE, ModeratorError
 from moderator.review import appeals, case, evidence, exporting, queue
 from moderator.review.api import paging
 from moderator.review.api.idempotency import IdempotentRoute
@@ -150,7 +150,7 @@ def _position(sort: str, cursor: str | None) -> queue.Position | None:
         try:
             return queue.Position(datetime.fromisoformat(at), seq)
         except ValueError:
-            return queue.Position(*paging.decode("", cursor, str, int))
+            raise ModeratorError(CURSOR) from None
     return queue.Position(*paging.decode(f"violations/{sort}", cursor, (float, int), int))
 
 

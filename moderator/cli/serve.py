@@ -37,14 +37,15 @@ def serve_command(
     The first start makes an administrator and prints a one-time password on stderr.
     """
     try:
-        import uvicorn
-
+        from moderator.live.logs import configure_logs
         from moderator.review.accounts import ensure_admin
         from moderator.review.app import create_app, prepare
+        from moderator.review.server import ConsoleServer
         from moderator.review.settings import load_review_settings
     except ModuleNotFoundError as error:
         raise ModeratorError(SERVER_EXTRA, package=error.name) from None
 
+    configure_logs()
     settings = load_review_settings(data_dir=data)
     application = create_app(settings)
     house: House = application.state.house
@@ -56,23 +57,7 @@ def serve_command(
         _print_password(password)
     if demo:
         house.demo.start(live=True)
-    config = uvicorn.Config(
-        application,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        proxy_headers=bool(proxy),
-        forwarded_allow_ips=proxy or None,
-        timeout_graceful_shutdown=10,
-    )
-
-    class Server(uvicorn.Server):
-        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            # Event streams never end by themselves, and would hold everything up.
-            await house.hub.stop()
-            await super().shutdown(sockets)
-
-    Server(config).run(sockets=[listening])
+    ConsoleServer(application, proxy=proxy).run(sockets=[listening])
 
 
 def _listen(host: str, port: int) -> socket.socket:

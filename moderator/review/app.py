@@ -30,6 +30,7 @@ from moderator.review.house import House
 from moderator.review.jobs import Checker
 from moderator.review.metrics import Measured
 from moderator.review.settings import ReviewSettings, load_review_settings
+from moderator.review.signing import Signer
 
 API = "/api/v1"
 
@@ -87,9 +88,10 @@ def create_app(
 
 
 def prepare(house: House) -> None:
-    """Folders and tables; raises LM-931 or LM-932."""
+    """Folders, tables, and the key that signs; raises LM-931 or LM-932."""
     house.data_dir.mkdir(parents=True, exist_ok=True)
     house.database.migrate()
+    house.signer = Signer.of(house.database, house.settings)
 
 
 def _add_console(app: FastAPI) -> None:

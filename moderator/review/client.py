@@ -105,7 +105,7 @@ class ModeratorClient:
                     content=file.read(CHUNK_BYTES),
                     headers={
                         "Upload-Offset": str(offset),
-                        "Content-Type": "application/offset+octet-stream",
+                        "Content-Type": "application/octet-stream",
                     },
                 )
         return job

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 
 from moderator.claims.rules import RulePack, load_rules
@@ -20,6 +20,9 @@ from moderator.review.watching import Watchers
 class House:
     """Everything a request needs, found at `request.app.state.house`."""
 
+    signer: Signer
+    """There once the tables are: it may be the first to write to them."""
+
     def __init__(self, settings: ReviewSettings, checker: Checker | None = None) -> None:
         self.settings = settings
         self.database = Database(settings.url)
@@ -29,10 +32,6 @@ class House:
         self.jobs = JobRunner(self.database, settings, checker)
         self.janitor = Janitor(self.database, settings)
         self.demo = Demo(self.database, settings)
-
-    @cached_property
-    def signer(self) -> Signer:
-        return Signer.of(self.database, self.settings)
 
     @property
     def rules(self) -> RulePack:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -251,7 +252,8 @@ class JobRunner:
             # The mark grows old, and the job is taken again when the database is back.
             raise
         except Exception as error:
-            log.error("job failed", job=job.id, exc_info=error)
+            trace = "".join(traceback.format_exception(error))
+            log.error("job failed", job=job.id, trace=trace)
             text = f"{type(error).__name__}: {error}"[:300]
             self._finish(job, "failed", error={"code": "LM-937", "zh": text, "en": text})
 

@@ -7,15 +7,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import uvicorn
 from fastapi import FastAPI
+
+from moderator.review.server import ConsoleServer
 
 
 @contextmanager
 def served(app: FastAPI) -> Iterator[str]:
     """The address of `app`, served until the block ends."""
-    config = uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=5)
-    server = uvicorn.Server(config)
+    server = ConsoleServer(app)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     for _ in range(600):

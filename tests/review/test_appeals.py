@@ -5,14 +5,18 @@ from __future__ import annotations
 import io
 import time
 import zipfile
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from moderator.errors import ModeratorError
+from moderator.review.app import prepare
+from moderator.review.house import House
 from moderator.review.models import utcnow
+from moderator.review.settings import ReviewSettings
 from moderator.review.signing import Signer
 from tests.review.world import Caller, World
 
@@ -150,6 +154,19 @@ def test_appeals_a_link_ends_with_its_time() -> None:
         signer.read(token)
     with pytest.raises(ModeratorError, match="LM-915"):
         Signer("other").read(signer.sign("A1", utcnow() + timedelta(minutes=1)))
+
+
+def test_appeals_the_key_that_signs_is_made_once_and_kept(
+    database_url: str, tmp_path: Path
+) -> None:
+    settings = ReviewSettings(database_url=database_url, data_dir=tmp_path / "data")
+    links = []
+    for _ in range(2):
+        house = House(settings)
+        prepare(house)
+        links.append(house.signer.sign("A1", datetime(2100, 1, 1, tzinfo=UTC)))
+        house.database.close()
+    assert links[0] == links[1]
 
 
 # --- documents ------------------------------------------------------------------------

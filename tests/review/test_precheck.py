@@ -211,7 +211,7 @@ def piece(world: World, job: str, offset: int, data: bytes) -> Any:
     return http.patch(
         f"/api/v1/jobs/{job}/content",
         content=data,
-        headers={"Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"},
+        headers={"Upload-Offset": str(offset), "Content-Type": "application/octet-stream"},
     )
 
 

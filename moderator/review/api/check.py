@@ -187,9 +187,7 @@ def job(job_id: str, who: Checker, house: HouseDep) -> JobOut:
         "requestBody": {
             "required": True,
             "content": {
-                "application/offset+octet-stream": {
-                    "schema": {"type": "string", "format": "binary"}
-                }
+                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
             },
         }
     },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import traceback
 from typing import Any
 
 import structlog
@@ -233,7 +234,9 @@ def install(app: FastAPI) -> None:
 
 def _unexpected(request: Request, error: Exception) -> Response:
     reference = secrets.token_hex(4)
-    log.error("unexpected", reference=reference, path=request.url.path, exc_info=error)
+    # The bare traceback: some renderers print local variables, and passwords with them.
+    trace = "".join(traceback.format_exception(error))
+    log.error("unexpected", reference=reference, path=request.url.path, trace=trace)
     problem = problem_of(_error(UNEXPECTED, reference=reference), request)
     # This answer is made outside of the layer that adds them to all others.
     return problem_response(problem, request, dict(HEADERS))

@@ -80,7 +80,7 @@ export class Uploads {
     while (job.state === "uploading") {
       try {
         const piece = file.slice(job.received_bytes, job.received_bytes + PIECE);
-        Object.assign(job, await api("PATCH", `/jobs/${job.id}/content`, piece, { headers: { "Upload-Offset": job.received_bytes, "Content-Type": "application/offset+octet-stream" } }));
+        Object.assign(job, await api("PATCH", `/jobs/${job.id}/content`, piece, { headers: { "Upload-Offset": job.received_bytes, "Content-Type": "application/octet-stream" } }));
         wait = 1000;
       } catch (error) {
         if (error.code === "LM-919" || error.status === 409) Object.assign(job, await get(`/jobs/${job.id}`).catch(() => job));

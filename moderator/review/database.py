@@ -86,7 +86,7 @@ class Database:
 
         Raises LM-932 when it cannot be reached, LM-931 when a newer program made them.
         """
-        config = _alembic()
+        config = alembic_config()
         head = ScriptDirectory.from_config(config)
         try:
             with self.engine.connect().execution_options(writes=True) as connection:
@@ -106,7 +106,7 @@ class Database:
 
     def is_current(self) -> bool:
         """Whether the tables are those of this program."""
-        head = ScriptDirectory.from_config(_alembic()).get_current_head()
+        head = ScriptDirectory.from_config(alembic_config()).get_current_head()
         with self.engine.connect() as connection:
             return MigrationContext.configure(connection).get_current_revision() == head
 
@@ -195,7 +195,8 @@ def _sqlite(url: str, path: str | None) -> Engine:
     return engine
 
 
-def _alembic() -> Config:
+def alembic_config() -> Config:
+    """Where the migrations are; `attributes['connection']` says on what to run them."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     return config

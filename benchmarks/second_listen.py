@@ -35,8 +35,9 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.report import write_result
+from benchmarks.voiced import at_16_khz, default_cache, manner, over_noise
 from moderator import load_rules
-from moderator.asr.engine import SAMPLE_RATE_HZ, Samples, SpeechSegment
+from moderator.asr.engine import SpeechSegment
 from moderator.asr.faster_whisper_engine import FasterWhisperEngine
 from moderator.asr.guards import guard
 from moderator.asr.second_listen import relisten
@@ -47,10 +48,8 @@ from moderator.records import Relistened, Utterance
 from samples import voice
 
 SENTENCES = Path(__file__).with_name("second_listen.yaml")
-SPEEDS = (1.0, 1.15, 1.25, 1.1)
 NOISE_DB: dict[str, float | None] = {"clean": None, "noise_20db": 20.0}
 BATCH = 8
-_EDGE_S = 0.3
 
 
 @dataclass(frozen=True)
@@ -90,9 +89,7 @@ class Cost:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--cache", type=Path, default=_default_cache(), help="where voices are kept"
-    )
+    parser.add_argument("--cache", type=Path, default=default_cache(), help="where voices are kept")
     parser.add_argument("--limit", type=int, help="only so many sentences of each side")
     parser.add_argument("--show", action="store_true", help="print every likeness")
     chosen = parser.parse_args()
@@ -149,14 +146,14 @@ def hear(spoken: Sequence[Sentence], engine: ClaimEngine, cache: Path) -> tuple[
     decode_s = score_s = 0.0
     scored = candidates = 0
     sounds = [
-        _speech(speaker.speak(one.text, *_manner(one.number)))
+        at_16_khz(speaker.speak(one.text, *manner(one.number)))
         for one in track(spoken, description="voices")
     ]
     order = sorted(range(len(spoken)), key=lambda i: len(sounds[i]))
     for noise, snr_db in NOISE_DB.items():
         for at in track(range(0, len(order), BATCH), description=noise):
             chosen = order[at : at + BATCH]
-            segments = [SpeechSegment(0.0, _over_noise(sounds[i], snr_db, i)) for i in chosen]
+            segments = [SpeechSegment(0.0, over_noise(sounds[i], snr_db, i)) for i in chosen]
             began = process_time()
             encoded = asr.encode(segments)
             heard = encoded.transcribe()
@@ -306,36 +303,6 @@ def _rates(true: int, false: int, said: int) -> dict[str, float | None]:
         "precision": round(true / (true + false), 4) if true + false else None,
         "recall": round(true / said, 4) if said else None,
     }
-
-
-def _manner(number: int) -> tuple[str, float]:
-    """The voice and the speed of the sentence of that number."""
-    voices = len(voice.VOICES)
-    return voice.VOICES[number % voices], SPEEDS[number // voices % len(SPEEDS)]
-
-
-def _speech(sound: voice.Audio) -> Samples:
-    """16 kHz with a little silence at both ends, by leaving out the spectrum above 8 kHz."""
-    count = round(len(sound) * SAMPLE_RATE_HZ / voice.SAMPLE_RATE_HZ)
-    spectrum = np.fft.rfft(sound)[: count // 2 + 1]
-    low = np.fft.irfft(spectrum, count) * (count / len(sound))
-    edge = np.zeros(round(_EDGE_S * SAMPLE_RATE_HZ))
-    return np.concatenate([edge, low, edge]).astype(np.float32)
-
-
-def _over_noise(speech: Samples, snr_db: float | None, seed: int) -> Samples:
-    """The speech over pink noise, `snr_db` below its mean power."""
-    if snr_db is None:
-        return speech
-    white = np.fft.rfft(np.random.default_rng(seed).standard_normal(len(speech)))
-    pink = np.fft.irfft(white / np.sqrt(np.arange(1, len(white) + 1)), len(speech))
-    power = float(np.mean(np.square(speech))) / 10 ** (snr_db / 10)
-    pink *= np.sqrt(power / float(np.mean(np.square(pink))))
-    return np.clip(speech + pink, -1, 1).astype(np.float32)
-
-
-def _default_cache() -> Path:
-    return Path.home() / ".cache" / "moderator" / "samples"
 
 
 def _line(trial: Trial, one: Relistened) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from moderator.errors import CONFIG_INVALID, MISSING_FILE, ModeratorError
@@ -32,6 +32,17 @@ class Settings(BaseSettings):
     classifier: bool = Field(
         True, description="Also look for claims by meaning, where the classifier is installed."
     )
+    adjudicator_url: str = Field(
+        "",
+        description="Base of an OpenAI-compatible API that gives a second opinion; none if empty.",
+    )
+    adjudicator_model: str = Field("", description="The model to ask there.")
+    adjudicator_key: SecretStr = Field(SecretStr(""), description="Its API key.")
+    adjudicator_timeout_s: float = Field(8.0, gt=0, le=120, description="Longest wait for advice.")
+    adjudicator_budget_s: float = Field(
+        60.0, gt=0, description="Longest wait for all advice of one report."
+    )
+    adjudicator_cache: Path | None = Field(None, description="SQLite file that remembers advice.")
     frame_every_s: float = Field(1.0, gt=0, le=60, description="Seconds between sampled frames.")
     max_frame_pixels: int = Field(9_200_000, gt=0, description="Largest frame accepted.")
     stall_timeout_s: float = Field(60.0, gt=0, description="Give up when ffmpeg is silent so long.")

@@ -52,7 +52,9 @@ def to_violations(
     """Records in time order, one for each episode."""
     episodes = Episodes(provenance)
     every = [
-        episode for sighting in sightings if (episode := episodes.add(sighting)).occurrences == 1
+        episode
+        for sighting in _as_amended(sightings)
+        if (episode := episodes.add(sighting)).occurrences == 1
     ]
     records = [episode.record() for episode in every]
     records += [absence_record(absent, provenance, duration_s) for absent in absences]
@@ -107,9 +109,15 @@ class Episodes:
         self._open: dict[tuple[str, ...], Episode] = {}
 
     def add(self, sighting: Sighting) -> Episode:
-        """The episode that the sighting belongs to; a new one has one occurrence."""
+        """The episode that the sighting belongs to; a new one has one occurrence.
+
+        A sighting that amends the one its episode stands on takes its place.
+        """
         kind = _kind(sighting)
         episode = self._open.get(kind)
+        if episode is not None and sighting.amends is not None and episode.best is sighting.amends:
+            episode.best = sighting
+            return episode
         if episode is not None and episode._continues_with(sighting):
             episode._take(sighting, self.provenance)
         else:
@@ -139,6 +147,13 @@ class Episodes:
         closed = list(self._open.values())
         self._open.clear()
         return closed
+
+
+def _as_amended(sightings: Iterable[Sighting]) -> list[Sighting]:
+    """Each sighting as it stands in the end: one that was corrected, in its corrected form."""
+    found = list(sightings)
+    replaced = {id(sighting.amends) for sighting in found if sighting.amends is not None}
+    return [sighting for sighting in found if id(sighting) not in replaced]
 
 
 def _order(record: Violation) -> tuple[float, int, int]:

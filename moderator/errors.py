@@ -2,7 +2,7 @@
 
 LM-1xx media input · LM-2xx rules and law · LM-3xx passports, rooms, settings ·
 LM-4xx models and engines · LM-5xx output · LM-6xx scripts · LM-7xx running ·
-LM-9xx the review console and its API.
+LM-8xx journal, sinks, retention · LM-9xx the review console and its API.
 """
 
 from __future__ import annotations
@@ -440,6 +440,99 @@ PORT_TAKEN = ErrorSpec(
     "name another with --metrics-port, or 0 for a free one",
     "请用 --metrics-port 指定其他端口，0 表示自动选择",
 )
+
+# --- LM-8xx journal, sinks, retention -----------------------------------------------
+
+JOURNAL_DAMAGED = ErrorSpec(
+    "LM-801",
+    "{path}: not a journal, or damaged ({reason})",
+    "{path}：不是日志库，或已损坏（{reason}）",
+    "keep the file and its -wal file as they are; start with another --out and restore from a copy",
+    "请原样保留该文件及其 -wal 文件；换一个 --out 启动，并从备份恢复",
+)
+JOURNAL_IN_USE = ErrorSpec(
+    "LM-802",
+    "{path}: another process is writing this journal",
+    "{path}：另一个进程正在写入这个日志库",
+    "stop it first, or name another --out",
+    "请先停止该进程，或指定另一个 --out",
+)
+JOURNAL_WRITE = ErrorSpec(
+    "LM-803",
+    "the journal cannot be written ({reason}); nothing was half-written",
+    "日志库无法写入（{reason}）；没有留下残缺记录",
+    "free some space, or end the program that holds the lock; the next write is tried afresh",
+    "请清理磁盘，或结束占用锁的程序；之后的写入会重新尝试",
+)
+JOURNAL_CLOSED = ErrorSpec(
+    "LM-804",
+    "the journal is closed",
+    "日志库已关闭",
+    "open it again",
+    "请重新打开",
+)
+SINK_CONFIG = ErrorSpec(
+    "LM-805",
+    "{place}: {reason}",
+    "{place}：{reason}",
+    "see docs/operations.md",
+    "请看 docs/operations.md",
+)
+SINK_UNKNOWN = ErrorSpec(
+    "LM-806",
+    "{place}: no sink '{name}'; there are: {known}",
+    "{place}：没有投递目标 '{name}'；现有：{known}",
+    "see docs/operations.md, or install the package that brings it",
+    "请看 docs/operations.md，或安装提供它的软件包",
+)
+SINK_ADDRESS = ErrorSpec(
+    "LM-807",
+    "sink '{name}': {url} refused ({reason})",
+    "投递目标 '{name}'：拒绝访问 {url}（{reason}）",
+    "private, loopback and metadata addresses need `allow_private: true` or `networks:` in the sink",
+    "内网、回环与元数据地址需要在该投递目标中设置 `allow_private: true` 或 `networks:`",
+)
+SINK_PACKAGE = ErrorSpec(
+    "LM-808",
+    "{place}: needs {package}, which is not installed",
+    "{place}：需要 {package}，尚未安装",
+    "pip install '{install}'",
+    "pip install '{install}'",
+)
+NOTHING_TO_VERIFY = ErrorSpec(
+    "LM-809",
+    "{path}: holds nothing that can be verified",
+    "{path}：没有可校验的内容",
+    "name a folder of `moderator watch` or `check --out`, a journal, or a database URL",
+    "请指定 `moderator watch` 或 `check --out` 的文件夹、日志库，或数据库地址",
+)
+RETENTION_INVALID = ErrorSpec(
+    "LM-810",
+    "{place}: {reason}",
+    "{place}：{reason}",
+    "see docs/operations.md",
+    "请看 docs/operations.md",
+)
+HOLD_UNKNOWN = ErrorSpec(
+    "LM-811",
+    "{what}",
+    "{what}",
+    "`moderator hold list` and `moderator sinks list` show what there is",
+    "`moderator hold list` 与 `moderator sinks list` 可列出现有内容",
+)
+DEAD_LETTERS = ErrorSpec(
+    "LM-812",
+    "{path}: {reason}",
+    "{path}：{reason}",
+    "`moderator sinks list` shows where dead letters are",
+    "`moderator sinks list` 可查看死信所在",
+)
+SINK_SECRET = ErrorSpec(
+    "LM-813",
+    "{place}: {reason}",
+    "{place}：{reason}",
+    "secrets come from the environment; a webhook secret is whsec_ and base64",
+    "密钥来自环境变量；webhook 密钥以 whsec_ 开头，后接 base64",
 
 # --- LM-9xx the review console and its API ------------------------------------------
 

@@ -268,6 +268,7 @@ def _check_media(
     violations = judge(
         observed.observations, engine, passports, provenance, observed.duration_s, min_confidence
     )
+    violations = _advised(violations, engine, passports, settings)
     timings = {
         **observed.timings,
         "claims_s": perf_counter() - began_claims,
@@ -456,7 +457,8 @@ def _check_lines(
     sightings = [sighting for line in script.lines for sighting in session.observe(line)]
     duration_s = max((line.end for line in script.lines), default=0.0)
     records = to_violations(sightings, session.finish(), provenance, duration_s)
-    violations = tuple(r for r in records if r.confidence >= min_confidence)
+    kept = [record for record in records if record.confidence >= min_confidence]
+    violations = tuple(_advised(kept, engine, passports, settings))
     return Report(
         source=script.source,
         room=provenance.room,
@@ -470,6 +472,31 @@ def _check_lines(
         engines=engines,
         timings={"total_s": round(perf_counter() - began, 4)},
     )
+
+
+def _advised(
+    records: list[Violation],
+    engine: ClaimEngine,
+    passports: Sequence[Passport],
+    settings: Settings,
+) -> list[Violation]:
+    """The records with the advice of a language model, where one is set up."""
+    if not settings.adjudicator_url or not records:
+        return records
+    from moderator.claims.adjudicator import Adjudicator, Endpoint
+
+    endpoint = Endpoint(
+        settings.adjudicator_url,
+        settings.adjudicator_model,
+        settings.adjudicator_key.get_secret_value(),
+        settings.adjudicator_timeout_s,
+        settings.adjudicator_budget_s,
+        settings.adjudicator_cache,
+    )
+    with Adjudicator(endpoint) as adjudicator:
+        return adjudicator.review(
+            records, lambda record: _articles(engine.pack, [record]), passports, settings.lang
+        )
 
 
 # --- small things -------------------------------------------------------------------

@@ -327,6 +327,21 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Advice:
+    """What a language model said of a finding. `applied` says that the finding was lowered for it;
+    `quote` is the part of the context that decided it."""
+
+    model: str
+    verdict: str
+    confidence: float
+    reason: str
+    quote: str
+    latency_ms: float
+    cached: bool = False
+    applied: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Violation:
     """The record we emit. `docs/records.md` explains each field; the JSON Schema is in
     `moderator/schemas/violation.schema.json`."""
@@ -357,6 +372,7 @@ class Violation:
     occurrences: int = 1
     place: Place | None = None
     latency_ms: float | None = None
+    advice: Advice | None = None
     wall_time: str = field(
         default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds")
     )
@@ -385,6 +401,8 @@ class Violation:
         evidence = dict(data["evidence"])
         evidence["frames"] = tuple(evidence["frames"])
         data["evidence"] = Evidence(**evidence)
+        if data.get("advice") is not None:
+            data["advice"] = Advice(**data["advice"])
         if data.get("place") is not None:
             data["place"] = Place(**data["place"])
         return cls(**data)

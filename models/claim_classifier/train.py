@@ -4,7 +4,7 @@
     python -m models.claim_classifier.train --compare    # also the simpler models
 
 Needs the `train` extra. The lower layers of the encoder stay as they are, so their output is
-computed once; only the upper ones and the head learn. Seeds are fixed.
+computed once; only the upper ones, the ear for syllables and the head learn. Seeds are fixed.
 """
 
 from __future__ import annotations
@@ -32,12 +32,13 @@ from models.claim_classifier.backbone import (
     chinese_pieces,
     shipped_weights,
 )
-from models.claim_classifier.dataset import Corpus, Example, load_corpus
+from models.claim_classifier.dataset import Corpus, Example, load_corpus, misheard
+from moderator.claims.classifier import SOUNDS, sounds_in
 from moderator.claims.rules import load_rules
 
 HERE = Path(__file__).parent
 SEED = 20
-FROZEN_LAYERS = 9
+FROZEN_LAYERS = 8
 EPOCHS = 3
 BATCH = 32
 LAYER_RATE, HEAD_RATE = 1e-4, 1e-3
@@ -64,6 +65,8 @@ LABELS = (
 """Categories with sentences enough to learn from; the rest is taught as `other`. Each label has
 its rule in `rules/cn/semantic/`."""
 WANTED_PRECISION = 0.9
+ALONE_WEIGHT = 0.3
+"""How much letters alone and sounds alone count in the loss beside both together."""
 
 
 def main() -> None:
@@ -82,7 +85,10 @@ def main() -> None:
     rows, vocabulary = chinese_pieces(weights)
     tokenizer = make_tokenizer(vocabulary)
     encoder = Encoder(weights, rows)
-    batches = {part: Sentences(corpus.part(part), tokenizer, labels) for part in PARTS}
+    examples = {part: corpus.part(part) for part in PARTS}
+    examples["train"] += misheard(examples["train"], SEED)
+    print(f"{len(examples['train'])} to learn from, misheard ones included", flush=True)
+    batches = {part: Sentences(examples[part], tokenizer, labels) for part in PARTS}
     compute_states(encoder, list(batches.values()), chosen.states)
     print(f"frozen layers done after {perf_counter() - began:.0f} s", flush=True)
 
@@ -131,6 +137,10 @@ class Sentences:
         self.lengths = np.array([len(ids) for ids in encoded])
         self.ids = torch.ones(len(encoded), longest, dtype=torch.long)
         self.mask = torch.zeros(len(encoded), longest)
+        heard = [sounds_in(text) for text in self.texts]
+        self.sounds = torch.zeros(len(heard), max(map(len, heard)), dtype=torch.long)
+        for row, sounds in enumerate(heard):
+            self.sounds[row, : len(sounds)] = torch.tensor(sounds)
         for row, ids in enumerate(encoded):
             self.ids[row, : len(ids)] = torch.tensor(ids)
             self.mask[row, : len(ids)] = 1.0
@@ -174,33 +184,75 @@ def describe(corpus: Corpus) -> dict[str, Any]:
 
 
 class ClaimModel(nn.Module):
-    """Mean of the hidden states to logits: "unlawful" first, then one for each label."""
+    """Letters and sounds to logits: "unlawful" first, then one for each label.
+
+    The mean of the encoder's hidden states reads what was written, the ear what it sounds like, so
+    that a claim survives its spelling. Each is also asked alone while training (`alone`): a head on
+    both would lean on the letters, which are clean in most training sentences.
+    """
 
     def __init__(self, encoder: Encoder, labels: int) -> None:
         super().__init__()
         self.encoder = encoder
+        self.ear = Ear()
         self.dropout = nn.Dropout(0.2)
-        self.head = nn.Linear(encoder.words.embedding_dim, 1 + labels)
+        width = encoder.words.embedding_dim
+        self.head = nn.Linear(width + Ear.WIDTH, 1 + labels)
+        self.letters_alone = nn.Linear(width, 1 + labels)
+        self.sounds_alone = nn.Linear(Ear.WIDTH, 1 + labels)
 
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        return self.from_hidden(self.encoder.below(ids, mask, FROZEN_LAYERS), mask)
+    def forward(self, ids: Tensor, mask: Tensor, sounds: Tensor) -> Tensor:
+        return self.from_hidden(self.encoder.below(ids, mask, FROZEN_LAYERS), mask, sounds)
 
-    def from_hidden(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        hidden = self.encoder.above(hidden, mask, FROZEN_LAYERS)
-        with torch.autocast("cpu", enabled=False):
-            out: Tensor = self.head(self.dropout(mean_pool(hidden.float(), mask)))
+    def from_hidden(self, hidden: Tensor, mask: Tensor, sounds: Tensor) -> Tensor:
+        out: Tensor = self.head(torch.cat(self.features(hidden, mask, sounds), 1))
         return out
+
+    def features(self, hidden: Tensor, mask: Tensor, sounds: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = self.encoder.above(hidden, mask, FROZEN_LAYERS)
+        letters = mean_pool(hidden.float(), mask)
+        return self.dropout(letters), self.dropout(self.ear(sounds))
+
+    def alone(self, hidden: Tensor, mask: Tensor, sounds: Tensor) -> tuple[Tensor, ...]:
+        """The logits of both together, of the letters alone, and of the sounds alone."""
+        letters, heard = self.features(hidden, mask, sounds)
+        return (
+            self.head(torch.cat((letters, heard), 1)),
+            self.letters_alone(letters),
+            self.sounds_alone(heard),
+        )
 
     @torch.no_grad()
     def logits(self, data: Sentences) -> NDArray[np.float32]:
         self.eval()
-        with half_precision():
-            return torch.cat([self.from_hidden(*part) for part in slices(data)]).numpy()
+        return torch.cat([self.from_hidden(*part) for part in slices(data)]).float().numpy()
+
+
+class Ear(nn.Module):
+    """Syllables, [batch, syllables] with 0 for none, to [batch, WIDTH]: convolutions and a maximum
+    over time (Kim 2014, "Convolutional Neural Networks for Sentence Classification")."""
+
+    SPANS = (1, 2, 3, 4)
+    EACH = 96
+    WIDTH = EACH * len(SPANS)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.syllables = nn.Embedding(len(SOUNDS) + 1, 96, padding_idx=0)
+        self.spans = nn.ModuleList(nn.Conv1d(96, self.EACH, span) for span in self.SPANS)
+        self.dropout = nn.Dropout(0.2)
+
+    def forward(self, sounds: Tensor) -> Tensor:
+        # The edges are always there, so that padding a batch changes nothing.
+        edged = nn.functional.pad(sounds, (3, 3))
+        embedded = self.dropout(self.syllables(edged)).transpose(1, 2)
+        return torch.cat([nn.functional.relu(span(embedded)).amax(2) for span in self.spans], 1)
 
 
 def half_precision() -> torch.autocast:
-    """Matrices in bfloat16 while training: three times as fast on processors that have it."""
-    return torch.autocast("cpu", dtype=torch.bfloat16)
+    """Matrices in bfloat16 on processors that have it, where it is three times as fast."""
+    able = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=able)
 
 
 def mean_pool(hidden: Tensor, mask: Tensor) -> Tensor:
@@ -208,12 +260,12 @@ def mean_pool(hidden: Tensor, mask: Tensor) -> Tensor:
     return (hidden * weights).sum(1) / weights.sum(1)
 
 
-def slices(data: Sentences, size: int = 64) -> Iterator[tuple[Tensor, Tensor]]:
-    """The states and the mask of a few sentences at a time."""
+def slices(data: Sentences, size: int = 64) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """States, mask and sounds of a few sentences at a time."""
     for begin in range(0, len(data.texts), size):
         rows = slice(begin, begin + size)
         longest = int(data.lengths[rows].max())
-        yield data.states[rows, :longest].float(), data.mask[rows, :longest]
+        yield data.states[rows, :longest].float(), data.mask[rows, :longest], data.sounds[rows]
 
 
 def fit(model: ClaimModel, data: dict[str, Sentences]) -> None:
@@ -221,11 +273,12 @@ def fit(model: ClaimModel, data: dict[str, Sentences]) -> None:
     train = data["train"]
     for part in (model.encoder.words, model.encoder.norm, *model.encoder.layers[:FROZEN_LAYERS]):
         part.requires_grad_(False)
+    fresh = (model.ear, model.head, model.letters_alone, model.sounds_alone)
     upper = [p for layer in model.encoder.layers[FROZEN_LAYERS:] for p in layer.parameters()]
     optimiser = torch.optim.AdamW(
         [
             {"params": upper, "lr": LAYER_RATE},
-            {"params": model.head.parameters(), "lr": HEAD_RATE},
+            {"params": [p for part in fresh for p in part.parameters()], "lr": HEAD_RATE},
         ],
         weight_decay=0.01,
     )
@@ -241,8 +294,9 @@ def fit(model: ClaimModel, data: dict[str, Sentences]) -> None:
             rows = torch.from_numpy(chosen)
             states, mask = train.states[rows, :longest].float(), train.mask[rows, :longest]
             with half_precision():
-                out = model.from_hidden(states, mask)
-            loss = claim_loss(out, train.targets[rows], train.weights[rows])
+                outs = model.alone(states, mask, train.sounds[rows])
+            losses = [claim_loss(o.float(), train.targets[rows], train.weights[rows]) for o in outs]
+            loss = losses[0] + ALONE_WEIGHT * (losses[1] + losses[2])
             optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(upper, 1.0)
@@ -317,7 +371,7 @@ def head_baseline(encoder: Encoder, data: dict[str, Sentences]) -> dict[str, flo
             embedded[part] = torch.cat(
                 [
                     mean_pool(encoder.above(states, mask, FROZEN_LAYERS).float(), mask)
-                    for states, mask in slices(one)
+                    for states, mask, _ in slices(one)
                 ]
             )
     centre, spread = embedded["train"].mean(0), embedded["train"].std(0)
@@ -472,13 +526,15 @@ def export(
 
     model.eval()
     whole = HERE / "model.fp32.onnx"
-    example = (torch.ones(1, 9, dtype=torch.long), torch.ones(1, 9))
-    axes = {"ids": {0: "batch", 1: "tokens"}, "mask": {0: "batch", 1: "tokens"}}
+    ones = torch.ones(1, 9, dtype=torch.long)
+    example = (ones, torch.ones(1, 9), ones)
+    axes = {name: {0: "batch", 1: "tokens"} for name in ("ids", "mask")}
+    axes["sounds"] = {0: "batch", 1: "syllables"}
     torch.onnx.export(
         model,
         example,
         str(whole),
-        input_names=["ids", "mask"],
+        input_names=["ids", "mask", "sounds"],
         output_names=["logits"],
         dynamic_axes=axes,
         opset_version=17,

@@ -150,6 +150,26 @@ class SpeechSegmenter:
         start = self._padded_start()
         return SpeechSegment(self._time_of(start), self._slice(start, self._seen))
 
+    def ending_speech(self) -> SpeechSegment | None:
+        """The open segment as it will come out if the pause that has begun goes on.
+
+        None while there is speech, and until `padding_s` of the pause were judged.
+        """
+        if self._speech_from is None:
+            return None
+        end = self._speech_to + _samples(self.options.padding_s)
+        shortest_s = _SYLLABLE_S if self._continued else self.options.min_speech_s
+        if end > self._seen or self._speech_to - self._speech_from < _samples(shortest_s):
+            return None
+        start = self._padded_start()
+        return SpeechSegment(self._time_of(start), self._slice(start, end))
+
+    def end_in_pause(self) -> SpeechSegment | None:
+        """End the segment that `ending_speech` shows, without waiting for more of the pause."""
+        if self.ending_speech() is None:
+            return None
+        return self._close(self._speech_to, self._seen)
+
     def cut_after(self, time_s: float) -> None:
         """Ask that the open segment end soon after media-clock second `time_s`.
 

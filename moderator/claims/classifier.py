@@ -11,10 +11,11 @@ suspicion, and gives way to any pattern that found something in the same words.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.util import find_spec
+from math import log
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,13 @@ import numpy as np
 import structlog
 
 from moderator.claims.matcher import ClaimMatcher, Match
-from moderator.claims.normalise import SENTENCE_ENDS, Normalised
+from moderator.claims.normalise import SENTENCE_ENDS, Normalised, is_han
+from moderator.claims.phonetics import fold, syllable
 from moderator.claims.rules import Rule, RulePack, SemanticMatch
 from moderator.errors import RULE_LABEL, ModeratorError
 from moderator.models import is_installed, locate
 
-log = structlog.get_logger()
+logger = structlog.get_logger()
 
 NAME = "claim-classifier"
 """Its entry in `models/manifest.yaml`."""
@@ -35,6 +37,7 @@ MAX_CHARS = 60
 """A longer sentence is read in parts."""
 MIN_CHARS = 5
 """Fewer characters say too little to suspect anyone."""
+MAX_SOUNDS = 128
 REMEMBERED = 8192
 """Sentences whose answer is kept: speech is read twice, and hosts repeat themselves."""
 
@@ -45,6 +48,11 @@ class Reading:
 
     label: str
     score: float
+
+    @property
+    def log_odds(self) -> float:
+        chance = min(max(self.score, 1e-6), 1.0 - 1e-6)
+        return log(chance / (1.0 - chance))
 
 
 class Classifier:
@@ -73,7 +81,9 @@ class Classifier:
         """Read one sentence of normalised text; pause and stop marks make no difference."""
         tokens = self._tokenizer.encode(spoken_form(sentence)).ids
         ids = np.array([tokens], dtype=np.int64)
-        (logits,) = self._session.run(None, {"ids": ids, "mask": np.ones(ids.shape, np.float32)})
+        sounds = np.array([sounds_in(spoken_form(sentence))[:MAX_SOUNDS]], dtype=np.int64)
+        inputs = {"ids": ids, "mask": np.ones(ids.shape, np.float32), "sounds": sounds}
+        (logits,) = self._session.run(None, inputs)
         unlawful = self._slope * float(logits[0, 0]) + self._offset
         return Reading(
             self.labels[int(np.argmax(logits[0, 1:]))], float(1.0 / (1.0 + np.exp(-unlawful)))
@@ -101,7 +111,9 @@ class SemanticMatcher:
                         )
                     self._rules.setdefault(entry.label, []).append((entry.threshold, rule))
 
-    def find(self, text: Normalised, *, by_sound: bool) -> list[Match]:
+    def find(
+        self, text: Normalised, *, by_sound: bool, certainty: Sequence[float] | None = None
+    ) -> list[Match]:
         """At most one label a sentence; the match spans the sentence. Sound makes no difference."""
         found = []
         for begin, end in sentences(text.text):
@@ -112,6 +124,18 @@ class SemanticMatcher:
                         Match(rule, begin, end, "semantic", reading.score, text.text[begin:end])
                     )
         return found
+
+    def meaning(self, text: Normalised) -> Callable[[int, int], float]:
+        """The log-odds that what stands around a place of `text` is unlawful: of the sentences that
+        the place touches, the highest."""
+        spans = list(sentences(text.text))
+
+        def around(begin: int, end: int) -> float:
+            touched = [text.text[b:e] for b, e in spans if b < end and begin < e]
+            touched = touched or [text.text[begin:end]]
+            return max(self._classifier.read(part).log_odds for part in touched)
+
+        return around
 
 
 def semantic_matchers(pack: RulePack) -> tuple[ClaimMatcher, ...]:
@@ -135,7 +159,7 @@ def installed_classifier() -> Classifier | None:
     try:
         return Classifier(locate(NAME).parent)
     except Exception as error:  # a broken weight file must not stop the patterns
-        log.warning("classifier_unusable", reason=str(error))
+        logger.warning("classifier_unusable", reason=str(error))
         return None
 
 
@@ -153,6 +177,41 @@ def spoken_form(text: str) -> str:
     """What the classifier sees: no marks at all, for a recogniser's marks are guesses."""
     return text.translate(_MARKS)
 
+
+def sounds_in(text: str) -> list[int]:
+    """What `text` sounds like: for each character the number, from 1, of its folded syllable in
+    SOUNDS, of its letter, or of "digit" or "other"."""
+    return [_SOUND_OF[char] for char in text] or [_SOUND_OF[" "]]
+
+
+class _SoundOf(dict[str, int]):
+    def __missing__(self, char: str) -> int:
+        if is_han(char):
+            name = fold(syllable(char))
+        elif char.isdigit():
+            name = "digit"
+        else:
+            name = char.lower()
+        self[char] = number = _NUMBER.get(name, _NUMBER["other"])
+        return number
+
+
+_INITIALS = ("", *"bpmfdtnlgkhjqxzcsryw", "zh", "ch", "sh")
+_FINALS = (
+    *("a", "o", "e", "i", "u", "v", "ai", "ei", "ao", "ou", "an", "en", "ang", "eng", "ong", "er"),
+    *("ia", "ie", "iao", "iu", "ian", "in", "iang", "ing", "iong"),
+    *("ua", "uo", "uai", "ui", "uan", "un", "uang", "ueng", "ue", "ve", "van", "vn"),
+)
+SOUNDS: tuple[str, ...] = (
+    "other",
+    "digit",
+    *map(chr, range(ord("a"), ord("z") + 1)),
+    *sorted({fold(i + f) for i in _INITIALS for f in _FINALS} - {"a", "e", "o"}),
+)
+"""What the classifier tells apart by ear: folded syllables (every spelling that initials and
+finals allow), letters, digits as one, and the rest."""
+_NUMBER = {name: number for number, name in enumerate(SOUNDS, start=1)}
+_SOUND_OF = _SoundOf()
 
 _PAUSES = "，；：、"
 _MARKS: dict[int, Any] = dict.fromkeys(map(ord, "，。！？；：、（）\n "))

@@ -59,6 +59,9 @@ class ContextReader:
         self._warned_before = _compile(words.get("warned_before", ()), tail=True)
         self._warned_after = _compile(words.get("warned_after", ()), head=True)
         self._rules_quoted = _compile(words.get("rules_quoted", ()))
+        self._negated_inside = _compile(words.get("negated_inside", ()))
+        self._mention = _compile(words.get("mention", ()))
+        self._lesson = _compile(words.get("lesson", ()))
         self._question = _compile(words.get("question", ()))
         self._corrected = _compile(words.get("corrected", ()))
 
@@ -69,7 +72,19 @@ class ContextReader:
         )
         if self._negated_before and self._negated_before.search(before):
             return True
-        return bool(self._negated_after and self._negated_after.match(place.after))
+        if self._negated_after and self._negated_after.match(place.after):
+            return True
+        inside = place.text[place.claim_begin : place.claim_end]
+        return bool(self._negated_inside and self._negated_inside.search(inside))
+
+    def spoken_of(self, place: Around, in_quotes: bool) -> bool:
+        """The words themselves are the subject, as in a lesson, in the news or before a court.
+
+        `in_quotes` says that they stand in quotation marks where they were written.
+        """
+        if self._lesson and self._lesson.search(place.sentence):
+            return True
+        return bool(in_quotes and self._mention and self._mention.search(place.sentence))
 
     def warned(self, place: Around) -> bool:
         """Viewers are warned of the claim, or a rule that forbids it is quoted."""
@@ -85,8 +100,14 @@ class ContextReader:
 
     def corrected(self, place: Around) -> bool:
         """The host takes it back at once: 口误, 说错了."""
-        tail = place.text[place.claim_end : place.claim_end + SENTENCE_REACH_CHARS]
-        return bool(self._corrected and self._corrected.search(tail))
+        return bool(self.correction_in(place.text[place.claim_end :]))
+
+    def correction_in(self, text: str) -> str:
+        """The words near the beginning of `text` that take back what was said just before."""
+        if self._corrected is None:
+            return ""
+        found = self._corrected.search(text[:SENTENCE_REACH_CHARS])
+        return found.group() if found else ""
 
 
 def _compile(alternatives: Any, *, head: bool = False, tail: bool = False) -> Any:

@@ -2,33 +2,76 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Protocol, runtime_checkable
 
-import ahocorasick
-
-from moderator.claims.judge import Acquittal, Finding, Judge, Ruling
+from moderator.claims.across import AcrossFinder, Joined, Recently, Seen
+from moderator.claims.audience import RAISED, Audience, AudienceReader
+from moderator.claims.disguises import Disguises
+from moderator.claims.judge import Acquittal, Finding, Judge, Meaning, Ruling
 from moderator.claims.matcher import ClaimMatcher, Match, PatternMatcher
-from moderator.claims.normalise import Normalised, Rewritten, normalise, without_pauses
+from moderator.claims.normalise import Normalised, normalise, without_pauses
 from moderator.claims.passports import Passport
 from moderator.claims.phonetics import SoundHit
 from moderator.claims.products import CategoryCues, ProductTracker, ProductView
+from moderator.claims.rehearing import Rehearing
 from moderator.claims.rules import AbsenceMatch, Rule, RulePack
-from moderator.records import Observation, Relistened, Room, Utterance
+from moderator.records import (
+    Disposition,
+    Observation,
+    Relistened,
+    Room,
+    Severity,
+    Utterance,
+)
 
 JOIN_GAP_S = 2.0
 """Utterances closer than this are read together: a claim may run over both."""
 JOIN_CHARS = 40
 """How much of what was said just before is read again with an utterance."""
 JOINT = "，"
+JOINED_CHARS = 30
+"""How much around each part a record shows of a claim whose parts lie apart."""
+CORRECTION_S = 8.0
+CORRECTION_UTTERANCES = 2
+"""A correction takes back what was said so shortly before, in seconds and in utterances."""
+AUDIENCE_S = 20.0
+AUDIENCE_UTTERANCES = 3
+"""Whoever was addressed so shortly before is still being spoken to."""
 ABSENCE_MIN_CHARS = 120
 """A session shorter than this has had no fair chance to give its notices."""
+
+
+READABLE = ("speech", "screen", "script")
+CHANNEL_LABELS = {
+    "speech": "【口播】",
+    "screen": "【画面】",
+    "script": "【文案】",
+    "code": "【二维码】",
+}
+GUESS_SCORE = 0.8
+"""What is found in a guess of what was said: never firm."""
+READ_CHANNELS = frozenset({"speech", "script"})
+"""Where there are whole sentences; a banner is too short to be read for its meaning."""
+
+
+@runtime_checkable
+class ReadsMeaning(Protocol):
+    """A matcher that can also say how likely what stands around a match is unlawful."""
+
+    def meaning(self, text: Normalised) -> Meaning: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
     """A finding in its observation. `context` is what was read, `span` the words in it;
-    `begin`/`end` are offsets in the observation's own text (of the part that lies in it)."""
+    `begin`/`end` are offsets in the observation's own text (of the part that lies in it).
+
+    `amends` is an earlier sighting that this one takes the place of: the host has corrected it.
+    """
 
     finding: Finding
     observation: Observation
@@ -38,6 +81,7 @@ class Sighting:
     end: int
     start_s: float
     end_s: float
+    amends: Sighting | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +96,23 @@ class ClaimEngine:
     """A compiled rule pack. Read-only after construction: one engine serves every room.
 
     `matchers` adds further ways of finding claims beside the patterns; what they find
-    goes through the same judge.
+    goes through the same judge. The first that reads meaning is also asked about every match.
     """
 
     def __init__(self, pack: RulePack, matchers: Sequence[ClaimMatcher] = ()) -> None:
         self.pack = pack
         self.patterns = PatternMatcher(pack)
         self._matchers: tuple[ClaimMatcher, ...] = (self.patterns, *matchers)
+        self._reader = next((m for m in matchers if isinstance(m, ReadsMeaning)), None)
         self._judge = Judge(pack)
         self.cues = CategoryCues(pack.product_cues)
-        self._morphs = MorphTable(pack.morphs)
+        self.across = AcrossFinder(pack)
+        self.audiences = AudienceReader(
+            pack.audiences, {name: lexicon.terms for name, lexicon in pack.lexicons.items()}
+        )
+        self._disguises = Disguises(
+            pack.morphs, pack.near_glyphs, pack.disguised_terms(), pack.hidden_terms()
+        )
 
     @property
     def versions(self) -> dict[str, str]:
@@ -70,7 +121,7 @@ class ClaimEngine:
         return {"rules": self.pack.version, **named}
 
     def normalise(self, text: str) -> Normalised:
-        return normalise(text, self._morphs.find)
+        return normalise(text, self._disguises.find)
 
     def likenesses(self, text: str) -> list[SoundHit]:
         """Where `text`, as it was recognised, sounds like a term; for the second listen.
@@ -91,37 +142,139 @@ class ClaimEngine:
         product: ProductView,
         channel: str,
         relistened: Sequence[Relistened] = (),
+        confidences: Sequence[float] | None = None,
     ) -> list[Ruling]:
         """Every match in `text` with what became of it, findings and acquittals alike.
 
         Speech is read a second time without its pause marks, which the recogniser guesses.
-        `relistened` is what the second listen said, by offsets in `text.original`.
+        `relistened` is what the second listen said, and `confidences` how sure the recogniser was
+        of each character, both by offsets in `text.original`.
         """
         again = {(one.begin, one.end, one.term): one for one in relistened}
-        found = self._rule_on(text, product, channel, again)
-        if channel == "speech" and "，" in text.text:
-            covered = {
-                (ruling.match.rule.id, at)
-                for ruling in found
-                for at in range(*text.span(ruling.match.begin, ruling.match.end))
-            }
-            flowing = without_pauses(text)
-            for ruling in self._rule_on(flowing, product, channel, again):
-                begin, end = flowing.span(ruling.match.begin, ruling.match.end)
-                if all((ruling.match.rule.id, at) not in covered for at in range(begin, end)):
+        found = self._rule_on(text, product, channel, again, confidences)
+        if channel != "speech":
+            return found
+        covered = {
+            (ruling.match.rule.id, at)
+            for ruling in found
+            for at in range(*text.span(ruling.match.begin, ruling.match.end))
+        }
+
+        def add(rulings: Iterable[Ruling], reading: Normalised) -> None:
+            for ruling in rulings:
+                places = range(*reading.span(ruling.match.begin, ruling.match.end))
+                if all((ruling.match.rule.id, at) not in covered for at in places):
                     found.append(ruling)
+                    covered.update((ruling.match.rule.id, at) for at in places)
+
+        flowing = without_pauses(text)
+        if flowing is not text:
+            add(self._rule_on(flowing, product, channel, again, confidences), flowing)
+        if confidences is not None:
+            guess = self._reheard(flowing, confidences)
+            if guess.text != flowing.text:
+                add(self._rule_on_guess(guess, flowing, product), guess)
         return found
 
-    def _rule_on(
-        self, text: Normalised, product: ProductView, channel: str, again: _ListenedAgain
+    @cached_property
+    def _rehearing(self) -> Rehearing:
+        return Rehearing(self.pack.talk_words)
+
+    def _reheard(self, text: Normalised, confidences: Sequence[float]) -> Normalised:
+        """What was probably said; place for place the text itself."""
+        certainty = [confidences[text.span(at, at + 1)[0]] for at in range(len(text.text))]
+        return replace(text, text=self._rehearing.guess(text.text, certainty))
+
+    def _rule_on_guess(
+        self, guess: Normalised, written: Normalised, product: ProductView
     ) -> list[Ruling]:
+        """Rulings on matches that stand in the guess alone."""
+        meaning = self._reader.meaning(guess) if self._reader is not None else None
+        rulings = []
+        for match in self.matches(guess, by_sound=False):
+            if guess.text[match.begin : match.end] == written.text[match.begin : match.end]:
+                continue
+            semantic = match.kind == "semantic"
+            guessed = replace(
+                match,
+                kind=match.kind if semantic else "phonetic",
+                score=match.score * GUESS_SCORE,
+                guessed=True,
+            )
+            rulings.append(
+                self._judge.rule_on(
+                    guessed, guess, product, "speech", None if semantic else meaning
+                )
+            )
+        return rulings
+
+    def _rule_on(
+        self,
+        text: Normalised,
+        product: ProductView,
+        channel: str,
+        again: _ListenedAgain,
+        confidences: Sequence[float] | None,
+    ) -> list[Ruling]:
+        certainty = None
+        if confidences is not None:
+            certainty = [confidences[text.span(at, at + 1)[0]] for at in range(len(text.text))]
+        meaning = None
+        if self._reader is not None and channel in READ_CHANNELS:
+            meaning = self._reader.meaning(text)
         return [
-            self._judge.rule_on(_relistened(match, text, again), text, product, channel)
-            for match in self.matches(text)
+            self._judge.rule_on(
+                _relistened(match, text, again),
+                text,
+                product,
+                channel,
+                meaning if match.kind != "semantic" else None,
+            )
+            for match in self.matches(text, certainty=certainty)
         ]
 
-    def matches(self, text: Normalised, *, by_sound: bool = True) -> list[Match]:
-        return [m for matcher in self._matchers for m in matcher.find(text, by_sound=by_sound)]
+    def join(self, joined: Joined, product: ProductView) -> Finding | None:
+        """Rule on a claim whose parts lie in several observations; None where any part is exempt.
+
+        The finding is that of the last part, with what holds for all of them.
+        """
+        rulings = [
+            self._judge.rule_on(
+                seen.match(joined.rule, part), seen.text, product, seen.observation.channel
+            )
+            for seen, part in joined.places
+        ]
+        findings = [ruling for ruling in rulings if isinstance(ruling, Finding)]
+        if len(findings) < len(rulings):
+            return None
+        own = findings[joined.last]
+        quote = "…".join(findings[number].quote for number in joined.in_order())
+        reasons = [reason for f in findings for reason in f.reasons]
+        return replace(
+            own,
+            quote=quote,
+            disposition=_together(findings),
+            confidence=min(f.confidence for f in findings),
+            match=replace(own.match, matched=quote),
+            reasons=(_apart_in(joined), *dict.fromkeys(reasons)),
+        )
+
+    def correction_in(self, text: str) -> str:
+        """The words that take back what was said just before, empty where there are none."""
+        return self._judge.correction_in(text)
+
+    def matches(
+        self,
+        text: Normalised,
+        *,
+        by_sound: bool = True,
+        certainty: Sequence[float] | None = None,
+    ) -> list[Match]:
+        return [
+            match
+            for matcher in self._matchers
+            for match in matcher.find(text, by_sound=by_sound, certainty=certainty)
+        ]
 
 
 _ListenedAgain = Mapping[tuple[int, int, str], Relistened]
@@ -155,9 +308,15 @@ class ClaimSession:
         self._products = ProductTracker(self._passports, engine.cues)
         self._before = ""
         self._again: list[Relistened] = []  # offsets count back from the end of what was before
+        self._before_confidences: list[float] = []
         self._spoken_until = float("-inf")
         self._seen_chars = 0
         self._heard: dict[str, list[str]] = {}
+        self._recently = Recently(engine.across)
+        self._said: deque[tuple[str, float]] = deque(maxlen=AUDIENCE_UTTERANCES)
+        self._lately: deque[tuple[Observation, list[Sighting]]] = deque(
+            maxlen=CORRECTION_UTTERANCES
+        )
         self._on_sale = {
             p.id
             for p in self._passports
@@ -165,9 +324,28 @@ class ClaimSession:
         }
 
     def observe(self, observation: Observation) -> list[Sighting]:
-        """Findings in one observation. What the guards distrust accuses no one."""
-        if observation.distrust or not observation.text.strip():
+        """Findings in one observation. What the guards distrust accuses no one.
+
+        Where it takes back what was said just before, those sightings come again, downgraded,
+        with `amends` naming what they take the place of.
+        """
+        reading = self._read(observation)
+        if reading is None:
             return []
+        sightings = _strongest(reading.patterns_first())
+        amended = self._amended(observation)
+        if observation.channel in READ_CHANNELS:
+            self._lately.append((observation, sightings))
+        return [*amended, *sightings]
+
+    def every(self, observation: Observation) -> list[Sighting]:
+        """As `observe`, with every finding, also those that give way to another."""
+        reading = self._read(observation)
+        return reading.sightings if reading is not None else []
+
+    def _read(self, observation: Observation) -> _Reading | None:
+        if observation.distrust or not observation.text.strip():
+            return None
         lead = self._lead_to(observation)
         original = lead + observation.text
         if observation.channel == "screen":
@@ -179,14 +357,68 @@ class ClaimSession:
         self._seen_chars += len(observation.text)
         self._heard.setdefault(observation.channel, []).append(text.text)
         rulings = self._engine.rulings(
-            text, product, observation.channel, self._relistened(observation, len(lead))
+            text,
+            product,
+            observation.channel,
+            self._relistened(observation, len(lead)),
+            self._confidences(observation, len(lead)),
         )
-        findings = [
-            ruling
-            for ruling in _patterns_first(rulings, text)
+        sightings = [
+            self._sight(ruling, observation, original, len(lead))
+            for ruling in rulings
             if isinstance(ruling, Finding) and ruling.end > len(lead)
         ]
-        return [self._sight(f, observation, original, len(lead)) for f in _strongest(findings)]
+        start_s, end_s = self._recently.times_of(observation)
+        seen = Seen(observation, text, len(lead), start_s, end_s)
+        for joined in self._recently.join(seen, self._engine.patterns.likenesses):
+            finding = self._engine.join(joined, product)
+            if finding is not None:
+                sightings.append(_sight_joined(finding, joined))
+        return _Reading(text, rulings, self._weighed_by_audience(sightings, text, start_s, end_s))
+
+    def _weighed_by_audience(
+        self, sightings: list[Sighting], text: Normalised, start_s: float, end_s: float
+    ) -> list[Sighting]:
+        """Severity one step up where those are spoken to whom a false claim harms more."""
+        lately = [said for said, until_s in self._said if start_s - until_s <= AUDIENCE_S]
+        self._said.append((text.text, end_s))
+        weighed = []
+        audience: Audience | None = None
+        for sighting in sightings:
+            finding = sighting.finding
+            if self._engine.audiences.weighs(finding.rule.category):
+                audience = audience or self._engine.audiences.addressed([text.text, *lately[::-1]])
+                if audience is not None:
+                    why = f"面向{audience.name}（“{audience.words}”），严重程度上调一级"
+                    finding = replace(
+                        finding,
+                        severity=RAISED[finding.severity],
+                        reasons=(*finding.reasons, why),
+                    )
+            weighed.append(replace(sighting, finding=finding))
+        return weighed
+
+    def _amended(self, observation: Observation) -> list[Sighting]:
+        """What was said shortly before and is now taken back: kept, and only suspected."""
+        if observation.channel not in READ_CHANNELS or not any(found for _, found in self._lately):
+            return []
+        correction = self._engine.correction_in(normalise(observation.text).text)
+        if not correction:
+            return []
+        amended = []
+        for said, sightings in self._lately:
+            if observation.start - said.end > CORRECTION_S:
+                continue
+            for sighting in sightings:
+                finding = replace(
+                    sighting.finding,
+                    disposition=Disposition.SUSPECT,
+                    severity=Severity.LOW,
+                    reasons=(*sighting.finding.reasons, f"主播随后更正（“{correction}”）"),
+                )
+                amended.append(replace(sighting, finding=finding, amends=sighting))
+        self._lately.clear()
+        return amended
 
     def under(self, engine: ClaimEngine) -> ClaimSession:
         """The same session under another rule pack: it remembers what it heard so far.
@@ -213,15 +445,30 @@ class ClaimSession:
         """Duties of the whole session that were not met; call once, at its end."""
         if self._seen_chars < ABSENCE_MIN_CHARS:
             return []
-        categories = {p.category for p in self._passports if p.id in self._on_sale}
-        found = []
-        for rule in self._engine.pack.rules:
-            for due in rule.absences:
-                owed = (due.ai_host and self._room.ai_host) or bool(categories & set(due.products))
-                if owed and not self._was_given(due):
-                    found.append(Absent(rule, due))
-                    break
-        return found
+        return [
+            Absent(rule, due)
+            for rule in self._engine.pack.rules
+            if (due := next((due for due in rule.absences if self._is_missing(rule, due)), None))
+        ]
+
+    def _is_missing(self, rule: Rule, due: AbsenceMatch) -> bool:
+        """Whether the duty exists here and was not fulfilled.
+
+        The documents that a rule needs fulfil it, where every product concerned has one.
+        """
+        concerned = [
+            p for p in self._passports if p.id in self._on_sale and p.category in due.products
+        ]
+        if due.ai_host or due.merchant or due.products:
+            named = due.merchant and bool(self._room.merchant)
+            if not (concerned or named or (due.ai_host and self._room.ai_host)):
+                return False
+        if not all(self._was_heard(phrases, READABLE) for phrases in due.said):
+            return False
+        if rule.needs and concerned and all(any(map(p.has, rule.needs)) for p in concerned):
+            return False
+        phrases = [*due.phrases, *([self._room.merchant] if due.merchant else [])]
+        return not self._was_heard(phrases, due.channels)
 
     def _lead_to(self, observation: Observation) -> str:
         """The end of what was said just before, for claims that run over two utterances."""
@@ -244,6 +491,17 @@ class ClaimSession:
         self._again = [_moved(one, -len(self._before)) for one in heard]
         return heard
 
+    def _confidences(self, observation: Observation, lead: int) -> list[float] | None:
+        """How sure the recogniser was of each character, those of the lead first."""
+        if not isinstance(observation, Utterance):
+            return None
+        before = self._before_confidences[-lead:] if lead else []
+        own = [char.confidence for char in observation.chars for _ in char.text]
+        own += [observation.confidence] * (len(observation.text) - len(own))
+        said = observation.text.rstrip("。.，, ")
+        self._before_confidences = [*before, *own[: len(said)], 1.0][-JOIN_CHARS:]
+        return [*before, *own]
+
     def _sight(
         self, finding: Finding, observation: Observation, original: str, lead: int
     ) -> Sighting:
@@ -264,45 +522,55 @@ class ClaimSession:
             end_s,
         )
 
-    def _was_given(self, due: AbsenceMatch) -> bool:
-        phrases = [self._engine.normalise(phrase).text for phrase in due.phrases]
-        for channel in due.channels:
+    def _was_heard(self, phrases: Sequence[str], channels: Sequence[str]) -> bool:
+        wanted = [self._engine.normalise(phrase).text for phrase in phrases]
+        for channel in channels:
             said = "".join(self._heard.get(channel, ()))
-            if any(phrase in said for phrase in phrases):
+            if any(phrase in said for phrase in wanted):
                 return True
         return False
 
 
-@dataclass(slots=True)
-class MorphTable:
-    """Known evasions (`rules/<jurisdiction>/morphs.yaml`) as one automaton over normalised text."""
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """One observation as it was read, with every ruling and every finding."""
 
-    entries: Iterable[dict[str, object]]
-    _automaton: ahocorasick.Automaton = field(init=False)
-    _empty: bool = field(init=False)
+    text: Normalised
+    rulings: list[Ruling]
+    sightings: list[Sighting]
 
-    def __post_init__(self) -> None:
-        self._automaton = ahocorasick.Automaton()
-        for entry in self.entries:
-            heard = entry["heard"]
-            for word in heard if isinstance(heard, list) else [heard]:
-                key = normalise(str(word)).text
-                if key and key != entry["means"]:
-                    self._automaton.add_word(
-                        key, (len(key), str(entry["means"]), str(entry.get("kind", "code")))
-                    )
-        self._empty = not len(self._automaton)
-        if not self._empty:
-            self._automaton.make_automaton()
+    def patterns_first(self) -> list[Sighting]:
+        """Without the suspicions of the classifier that a pattern has settled."""
+        settled = {id(ruling.match) for ruling in self.rulings}
+        settled -= {id(ruling.match) for ruling in _patterns_first(self.rulings, self.text)}
+        return [s for s in self.sightings if id(s.finding.match) not in settled]
 
-    def find(self, text: str) -> list[Rewritten]:
-        """Evasions in `text`, left to right, none overlapping; `original` holds the meaning."""
-        if self._empty:
-            return []
-        return [
-            Rewritten(last + 1 - length, last + 1, means, kind)
-            for last, (length, means, kind) in self._automaton.iter_long(text)
-        ]
+
+def _sight_joined(finding: Finding, joined: Joined) -> Sighting:
+    """A sighting in the observation that completed the claim; its context shows every part."""
+    context = ""
+    edges: list[int] = []
+    for number in joined.in_order():
+        seen, part = joined.places[number]
+        begin, end = seen.text.span(part.begin, part.end)
+        low, high = max(0, begin - JOINED_CHARS), end + JOINED_CHARS
+        context += ("　" if context else "") + CHANNEL_LABELS.get(seen.observation.channel, "")
+        edges += (len(context) + begin - low, len(context) + end - low)
+        context += seen.text.original[low:high].replace("\n", JOINT)
+    spoken = [place for place in joined.places if place[0].spoken] or joined.places
+    times = [seen.time_of(part) for seen, part in spoken]
+    last, own = joined.places[joined.last]
+    begin, end = last.own_span(own)
+    return Sighting(
+        finding,
+        last.observation,
+        context,
+        (edges[0], edges[-1]),
+        begin,
+        end,
+        min(start for start, _ in times),
+        max(end for _, end in times),
+    )
 
 
 def _moved(one: Relistened, by: int) -> Relistened:
@@ -342,23 +610,37 @@ def _words_of(ruling: Ruling, text: Normalised) -> tuple[int, int]:
     return text.span(ruling.match.begin, ruling.match.end)
 
 
-def _strongest(findings: list[Finding]) -> list[Finding]:
+def _strongest(sightings: list[Sighting]) -> list[Sighting]:
     """Of overlapping findings in one category the firmest stays; categories stand side by side."""
-    ranked = sorted(
-        findings,
-        key=lambda f: (f.disposition.rank, f.severity.rank, f.end - f.begin, f.confidence),
-        reverse=True,
-    )
-    kept: list[Finding] = []
-    for finding in ranked:
+
+    def rank(sighting: Sighting) -> tuple[int, int, int, float]:
+        f = sighting.finding
+        return f.disposition.rank, f.severity.rank, f.end - f.begin, f.confidence
+
+    kept: list[Sighting] = []
+    for sighting in sorted(sightings, key=rank, reverse=True):
+        finding = sighting.finding
         if all(
-            k.rule.category != finding.rule.category
-            or k.end <= finding.begin
-            or finding.end <= k.begin
+            k.finding.rule.category != finding.rule.category
+            or k.finding.end <= finding.begin
+            or finding.end <= k.finding.begin
             for k in kept
         ):
-            kept.append(finding)
-    return sorted(kept, key=lambda f: (f.begin, f.end))
+            kept.append(sighting)
+    return sorted(kept, key=lambda s: (s.finding.begin, s.finding.end))
+
+
+def _together(findings: Sequence[Finding]) -> Disposition:
+    """A part that is only suspected makes the whole suspected; else the firmest part tells."""
+    ranked = sorted((f.disposition for f in findings), key=lambda d: d.rank)
+    return ranked[0] if ranked[0] is Disposition.SUSPECT else ranked[-1]
+
+
+def _apart_in(joined: Joined) -> str:
+    names = {"speech": "口播", "screen": "画面", "script": "文案", "code": "二维码"}
+    channels = dict.fromkeys(seen.observation.channel for seen, _ in joined.places)
+    where = "与".join(names.get(channel, channel) for channel in channels)
+    return f"把{where}合起来看" if len(channels) > 1 else "把前后几句合起来看"
 
 
 __all__ = ["Absent", "Acquittal", "ClaimEngine", "ClaimSession", "Finding", "Sighting"]

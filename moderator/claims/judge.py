@@ -6,14 +6,15 @@ would make the words lawful, so that a person can follow the decision.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import regex
 import structlog
 
 from moderator.claims.context import Around, ContextReader, around
-from moderator.claims.facts import contradiction, proves
+from moderator.claims.exemptions import ExemptionsOfLaw
+from moderator.claims.facts import FactBook
 from moderator.claims.matcher import SHORT_SOUND_SCORE, Match
 from moderator.claims.normalise import Normalised
 from moderator.claims.passports import DOCUMENT_NAMES, Passport
@@ -34,8 +35,18 @@ UNHEARD_DOUBT = 0.9
 recogniser doubted less than this, was not said: the pair that drops most of what was not said, and
 nothing that was, on the calibration half of benchmarks/results/second_listen-*.json. No ratio
 tells for sure that a term *was* said (`fits_better` there), so none makes a match firmer."""
+LOOSE_LLR = -3.0
+"""Nats. A loose likeness stays where the term fits the sound hardly worse than what was written."""
+LOOSE_SCORE = 0.7
+LONG_LIKENESS = 4
+"""Two short likenesses side by side in one claim are as good as one long one."""
 RELISTENED_SYLLABLES = 3
 """Of two syllables the ratio tells nothing: 祛斑 fits 19 nats worse than 区班 when it is said."""
+RECORDS_OF_CATEGORY = {
+    "price_fraud": ("price_record",),
+    "false_origin_or_ingredient": ("origin_proof", "test_report"),
+}
+"""What a passport tells of such claims, whether or not the rule asks for the document."""
 REGULATED_TALK = frozenset({"food", "health_food", "cosmetic", "drug", "medical_device"})
 """Where a two-syllable likeness in sound is worth a look even for a rule about every product."""
 
@@ -68,13 +79,19 @@ class Acquittal:
 
 Ruling = Finding | Acquittal
 
+Meaning = Callable[[int, int], float]
+"""The log-odds that the sentence (or sentences) around `text[begin:end]` is unlawful."""
+
 
 class Judge:
     """Rules on matches with the words of one rule pack. Stateless between calls."""
 
     def __init__(self, pack: RulePack) -> None:
         self._context = ContextReader(pack.context)
+        self._weights = pack.weights
+        self._facts = FactBook(pack.facts)
         lexicons = {name: lexicon.terms for name, lexicon in pack.lexicons.items()}
+        self._exemptions = ExemptionsOfLaw(pack.exemptions, lexicons)
         self._covering: dict[str, list[Pattern]] = {}
         self._sentence: dict[str, list[Pattern]] = {}
         for rule in pack.rules:
@@ -92,28 +109,50 @@ class Judge:
         for table in (self._covering, self._sentence):
             for patterns in table.values():
                 yield from patterns
+        yield from self._exemptions.patterns
 
-    def rule_on(self, match: Match, text: Normalised, product: ProductView, channel: str) -> Ruling:
-        """Decide one match. The recogniser's confidence is the session's to weigh in."""
+    def correction_in(self, text: str) -> str:
+        """The words near the beginning of `text` that take back what was said just before."""
+        return self._context.correction_in(text)
+
+    def rule_on(
+        self,
+        match: Match,
+        text: Normalised,
+        product: ProductView,
+        channel: str,
+        meaning: Meaning | None = None,
+    ) -> Ruling:
+        """Decide one match. The recogniser's confidence is the session's to weigh in.
+
+        `meaning` reads what stands at a place of `text`; its say is weighed with the rule's, except
+        where the product's passport plainly contradicts the words.
+        """
         rule = match.rule
         scope = _in_scope(rule, product, channel)
         if scope.outside:
             return Acquittal(match, scope.outside)
         if match.kind == "phonetic":
             doubt = _chance_likeness(match, product, channel)
+            if not doubt and match.loose and not _borne_out(match):
+                doubt = f"读音只有部分相近，不足以认定是“{match.matched}”"
             if not doubt and _unheard(match) and not _firm_sound(match, channel):
                 doubt = f"复听原声，不是“{match.matched}”（{match.acoustic_llr:+.1f} 奈特）"
             if doubt:
                 return Acquittal(match, doubt)
         place = around(text.text, match.begin, match.end)
         considered: list[str] = []
-        reason = self._exempt(match, place, considered)
+        reason = self._exempt(match, text, place, product, considered)
         if reason:
             return Acquittal(match, reason)
         quote, heard = _words(match, text, channel)
-        reason, clash = _passport_says(rule, product, match.matched, considered)
+        reason, clash = _passport_says(
+            rule, product, match.matched, place.sentence, considered, self._facts
+        )
         if reason:
             return Acquittal(match, reason)
+        if rule.against_passport and clash is None:
+            return Acquittal(match, "商品档案没有与此相反的记录")
 
         disposition = rule.disposition
         reasons: list[str] = []
@@ -137,7 +176,15 @@ class Judge:
             reasons.append("主播随后更正")
             disposition = Disposition.SUSPECT
             severity = Severity.LOW
-        confidence = STATUS_CONFIDENCE[rule.status] * match.score
+        certainty = STATUS_CONFIDENCE[rule.status]
+        if meaning is not None and self._weights is not None and not clash:
+            certainty = self._weights.chance(rule.id, meaning(match.begin, match.end))
+            if certainty < self._weights.floor:
+                return Acquittal(match, f"结合整句意思，是违规说法的可能只有 {certainty:.0%}")
+            if certainty < self._weights.firm and disposition is Disposition.VIOLATION:
+                disposition = Disposition.SUSPECT
+                reasons.append(f"结合整句意思，是违规说法的可能为 {certainty:.0%}，需要人工判断")
+        confidence = certainty * match.score
         begin, end = text.span(match.begin, match.end)
         return Finding(
             rule=rule,
@@ -154,7 +201,14 @@ class Judge:
             reasons=tuple(reasons),
         )
 
-    def _exempt(self, match: Match, place: Around, considered: list[str]) -> str | None:
+    def _exempt(
+        self,
+        match: Match,
+        text: Normalised,
+        place: Around,
+        product: ProductView,
+        considered: list[str],
+    ) -> str | None:
         unless = match.rule.unless
         if unless.negation:
             if self._context.negated(place):
@@ -163,12 +217,18 @@ class Judge:
         if unless.quotation:
             if self._context.warned(place):
                 return "提醒观众或转述规定，不是对商品的宣称"
+            if self._context.spoken_of(place, _in_quotes(match, text)):
+                return "讲词语、课文、新闻或案例，不是对商品的宣称"
             considered.append("提醒、转述规定")
         if unless.question:
             if self._context.asked(place):
                 return "问句"
             considered.append("问句")
         try:
+            names = [name for passport in product.possible for name in passport.known_as()]
+            exempt = self._exemptions.applies(match.rule, place, names)
+            if exempt:
+                return exempt
             for pattern in self._covering[match.rule.id]:
                 for begin, end in pattern.find(place.sentence):
                     if place.begin + begin < match.end and match.begin < place.begin + end:
@@ -180,6 +240,7 @@ class Judge:
             log.warning("regex_timeout", rule=match.rule.id, chars=len(place.sentence))
         if unless.covering or unless.sentence or unless.allow:
             considered.append("例外用法")
+        considered += self._exemptions.considered(match.rule)
         return None
 
 
@@ -213,37 +274,63 @@ def _in_scope(rule: Rule, product: ProductView, channel: str) -> _Scope:
 
 
 def _passport_says(
-    rule: Rule, product: ProductView, claim: str, considered: list[str]
+    rule: Rule,
+    product: ProductView,
+    claim: str,
+    sentence: str,
+    considered: list[str],
+    facts: FactBook,
 ) -> tuple[str | None, str | None]:
     """Why the passport allows the claim, or how it contradicts it; (None, None) if neither.
 
     While it is not known which product is meant, any passport of the room may allow; and
-    so may the one that has the words in its name (防晒 of a sunscreen).
+    so may the one that has the words in its name (防晒 of a sunscreen). Only the passport of the
+    product itself can contradict.
     """
-    if not rule.needs and not rule.unless.passport:
+    kinds = _kinds_told_by(rule)
+    if not kinds and not rule.unless.passport:
         return None, None
     passports = [product.passport] if product.passport is not None else list(product.possible)
     passports += [p for p in product.possible if any(claim in name for name in p.known_as())]
+    late = []
     for passport in passports:
+        held = facts.hold(kinds, claim, sentence, passport)
+        if held is not None and held.agrees:
+            return f"与商品档案一致：{held.why}", None
+        if held is not None and passport is product.passport:
+            return None, held.why
         for kind in rule.needs:
-            if not proves(kind, passport):
-                continue
-            clash = contradiction(kind, claim, passport)
-            if clash is None:
+            if facts.proves(kind, passport, claim, sentence):
                 return f"商品档案有{DOCUMENT_NAMES[kind][0]}", None
-            if product.passport is not None:
-                return None, clash
-        if any(_holds(condition, passport, claim) for condition in rule.unless.passport):
+        if any(
+            _holds(condition, passport, claim, sentence, facts)
+            for condition in rule.unless.passport
+        ):
             return "商品档案允许", None
+        late.append(facts.expired(kinds, passport))
     named = "、".join(p.name or p.id or p.category for p in passports)
-    considered.append(f"商品档案：{named}，不足以允许" if named else "商品档案：没有")
+    expired = "、".join(dict.fromkeys(filter(None, late)))
+    considered.append(
+        f"商品档案：{named}，{expired or '不足以允许'}" if named else "商品档案：没有"
+    )
     return None, None
 
 
-def _holds(condition: PassportCondition, passport: Passport, claim: str) -> bool:
+def _kinds_told_by(rule: Rule) -> tuple[str, ...]:
+    """The records that may contradict or bear out what a rule is about."""
+    kinds = list(rule.needs)
+    for condition in rule.unless.passport:
+        kinds += condition.documents
+    kinds += RECORDS_OF_CATEGORY.get(rule.category, ())
+    return tuple(dict.fromkeys(kinds))
+
+
+def _holds(
+    condition: PassportCondition, passport: Passport, claim: str, sentence: str, facts: FactBook
+) -> bool:
     if condition.category and passport.category not in condition.category:
         return False
-    if not all(passport.has(kind) for kind in condition.documents):
+    if not all(facts.proves(kind, passport, claim, sentence) for kind in condition.documents):
         return False
     return not condition.function or _among_functions(claim, passport)
 
@@ -262,7 +349,7 @@ def _chance_likeness(match: Match, product: ProductView, channel: str) -> str | 
     """Why a likeness in sound says nothing here, or None when it deserves a look."""
     if channel != "speech" and (match.score < 1.0 or match.end - match.begin < 3):
         return "书面文字读音相近，不足为据"
-    if match.score > SHORT_SOUND_SCORE:
+    if match.score > SHORT_SOUND_SCORE or match.sounded >= LONG_LIKENESS:
         return None
     about = {product.category, product.inferred} - {None}
     if about & (match.rule.products or REGULATED_TALK):
@@ -284,12 +371,31 @@ def _unheard(match: Match) -> bool:
     )
 
 
+def _borne_out(match: Match) -> bool:
+    """Whether a loose likeness deserves a look: the sound fits it, or it is close by itself."""
+    if match.acoustic_llr is not None:
+        return match.acoustic_llr >= LOOSE_LLR
+    return match.score >= LOOSE_SCORE
+
+
 def _firm_sound(match: Match, channel: str) -> bool:
     """Likeness in sound is beyond chance when it is long, or stands beside words heard clearly."""
+    if match.loose:
+        return False
     if channel != "speech" or match.score < FIRM_SOUND_SCORE:
         return False
     heard_clearly = match.end - match.begin - match.sounded
     return match.sounded >= FIRM_SOUND_SYLLABLES or (match.sounded >= 3 and heard_clearly >= 2)
+
+
+def _in_quotes(match: Match, text: Normalised) -> bool:
+    """Whether the words stand between quotation marks where they were written."""
+    begin, end = text.span(match.begin, match.end)
+    opening = max((text.original.rfind(mark, 0, begin + 1) for mark in "“‘「『"), default=-1)
+    if opening < 0:
+        return False
+    closing = [at for mark in "”’」』" if (at := text.original.find(mark, opening)) >= 0]
+    return bool(closing) and min(closing) >= end - 1
 
 
 def _known_as(passport: Passport | None) -> str | None:
@@ -300,6 +406,6 @@ def _words(match: Match, text: Normalised, channel: str) -> tuple[str, str | Non
     """The words at fault, and for speech what the recogniser wrote where that differs."""
     begin, end = text.span(match.begin, match.end)
     original = text.original[begin:end]
-    if channel == "speech" and match.kind == "phonetic":
+    if channel == "speech" and (match.kind == "phonetic" or match.guessed):
         return match.matched, original
     return original, None

@@ -8,7 +8,7 @@ closely, so that the cost follows what is said and hardly the number of rules.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
 from typing import Protocol
@@ -31,7 +31,8 @@ class Match:
 
     `matched` is what the rule looked for, which differs from the text in a match by sound;
     `sounded` is how many of its characters agree in sound only, and `likenesses` the places
-    that do. `acoustic_llr` and `doubt` are what a second listen said of them.
+    that do. `acoustic_llr` and `doubt` are what a second listen said of them. `guessed` matches
+    stand in what was probably said (`rehearing.py`), not in what was written.
     """
 
     rule: Rule
@@ -44,18 +45,27 @@ class Match:
     likenesses: tuple[SoundHit, ...] = ()
     acoustic_llr: float | None = None
     doubt: float | None = None
+    guessed: bool = False
+
+    @property
+    def loose(self) -> bool:
+        """Whether a syllable of what was heard is wrong, missing or doubled."""
+        return any(hit.loose for hit in self.likenesses)
 
 
 class ClaimMatcher(Protocol):
     """Anything that finds claims in a text: patterns here, a classifier beside them.
 
-    `version` names the weights that decide; empty where the rule pack says it all.
+    `version` names the weights that decide; empty where the rule pack says it all. `certainty` is
+    the recogniser's confidence in each character of `text.text`, None for what was never spoken.
     """
 
     name: str
     version: str
 
-    def find(self, text: Normalised, *, by_sound: bool) -> list[Match]: ...
+    def find(
+        self, text: Normalised, *, by_sound: bool, certainty: Sequence[float] | None = None
+    ) -> list[Match]: ...
 
 
 class PatternMatcher:
@@ -89,7 +99,12 @@ class PatternMatcher:
             for phrase in rule.unless.allow:
                 self._uses[phrase.lower()].append((_ALLOW, number, 0))
         self._ungated = [at for at, (_, pattern) in enumerate(self._patterns) if not pattern.gates]
-        self._sounds = SoundIndex(pack.sounded_terms(), pack.everyday_words)
+        self._sounds = SoundIndex(
+            pack.sounded_terms(),
+            pack.everyday_words,
+            pack.misheard,
+            (term for terms in lexicon_terms.values() for term in terms),
+        )
         self._automaton = ahocorasick.Automaton()
         for term, uses in self._uses.items():
             self._automaton.add_word(term, (term, tuple(uses)))
@@ -99,7 +114,7 @@ class PatternMatcher:
 
     def likenesses(self, text: Normalised) -> list[SoundHit]:
         """Places that sound like a term, whether or not a rule makes anything of them here."""
-        return self._sounds.find(text.text)
+        return self._sounds.find_loosely(text.text)
 
     @property
     def patterns(self) -> Iterable[Pattern]:
@@ -110,28 +125,39 @@ class PatternMatcher:
         """Every literal the automaton looks for; for benchmarks beside bare pyahocorasick."""
         return list(self._uses)
 
-    def find(self, text: Normalised, *, by_sound: bool) -> list[Match]:
-        """All matches, allow-phrases already taken out. Speech and text alike."""
+    def find(
+        self, text: Normalised, *, by_sound: bool, certainty: Sequence[float] | None = None
+    ) -> list[Match]:
+        """All matches, allow-phrases already taken out. Speech (`certainty`) is heard loosely."""
         found = self._scan(text.text, "literal")
         if by_sound:
-            hits = self._sounds.find(text.text)
-            if hits:
-                heard_as = _substituted(text.text, hits)
-                literal = {(m.rule.id, m.begin, m.end) for m in found}
-                for match in self._scan(heard_as, "phonetic"):
-                    touched = [h for h in hits if h.begin < match.end and match.begin < h.end]
-                    if not touched or (match.rule.id, match.begin, match.end) in literal:
-                        continue
-                    score = min(h.score for h in touched)
-                    if min(h.end - h.begin for h in touched) <= 2:
-                        score *= SHORT_SOUND_SCORE
-                    sounded = sum(
-                        min(h.end, match.end) - max(h.begin, match.begin) for h in touched
-                    )
-                    found.append(
-                        replace(match, score=score, sounded=sounded, likenesses=tuple(touched))
-                    )
+            found += self._sounded(text.text, found, certainty)
         return _apart(found)
+
+    def _sounded(
+        self, text: str, literal: Iterable[Match], certainty: Sequence[float] | None
+    ) -> list[Match]:
+        hits = (
+            self._sounds.find(text)
+            if certainty is None
+            else self._sounds.find_loosely(text, certainty)
+        )
+        if not hits:
+            return []
+        heard_as, places = _substituted(text, hits)
+        known = {(m.rule.id, m.begin, m.end) for m in literal}
+        found = []
+        for one in self._scan(heard_as, "phonetic"):
+            match = replace(one, begin=places[one.begin], end=places[one.end])
+            touched = [h for h in hits if h.begin < match.end and match.begin < h.end]
+            if not touched or (match.rule.id, match.begin, match.end) in known:
+                continue
+            score = min(h.score for h in touched)
+            if min(h.end - h.begin for h in touched) <= 2:
+                score *= SHORT_SOUND_SCORE
+            sounded = sum(min(h.end, match.end) - max(h.begin, match.begin) for h in touched)
+            found.append(replace(match, score=score, sounded=sounded, likenesses=tuple(touched)))
+        return found
 
     def _add_pattern(self, number: int, pattern: Pattern) -> None:
         for gate in pattern.gates[0] if pattern.gates else ():
@@ -232,15 +258,20 @@ def _extend(
     return span
 
 
-def _substituted(text: str, hits: list[SoundHit]) -> str:
-    out = []
+def _substituted(text: str, hits: list[SoundHit]) -> tuple[str, list[int]]:
+    """The text with the terms in place, and where in `text` each of its offsets lies."""
+    out: list[str] = []
+    places: list[int] = []
     at = 0
     for hit in hits:
-        out.append(text[at : hit.begin])
-        out.append(hit.term)
+        out += (text[at : hit.begin], hit.term)
+        places += range(at, hit.begin)
+        # A term with a syllable more or less than was heard: its last one stands for the end.
+        places += (min(hit.begin + i, hit.end - 1) for i in range(len(hit.term)))
         at = hit.end
     out.append(text[at:])
-    return "".join(out)
+    places += range(at, len(text) + 1)
+    return "".join(out), places
 
 
 def _apart(matches: list[Match]) -> list[Match]:

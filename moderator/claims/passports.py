@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from moderator.errors import (
     MISSING_FILE,
@@ -69,13 +70,19 @@ DOCUMENT_NAMES: dict[str, tuple[str, str]] = {
     "standard": ("执行标准编号", "standard number"),
 }
 
+NO_END = ("长期", "永久")
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Document(_Strict):
-    """A registration, approval, certificate or other proof."""
+    """A registration, approval, certificate or other proof.
+
+    `functions` and `scope` say what it was granted for; one that names neither covers its product.
+    After `valid_until` (ISO date, empty or 长期 for no end) it proves nothing.
+    """
 
     kind: DocumentKind
     number: str = ""
@@ -86,6 +93,19 @@ class Document(_Strict):
     valid_until: str = ""
     functions: tuple[str, ...] = ()
     quantity: float | None = Field(default=None, ge=0, description="Of a stock record: pieces.")
+
+    @field_validator("valid_until")
+    @classmethod
+    def _is_a_date(cls, value: str) -> str:
+        if value and value not in NO_END:
+            date.fromisoformat(value)
+        return value
+
+    def expired(self, on: date | None = None) -> bool:
+        """Whether its last day lies before `on` (today)."""
+        if not self.valid_until or self.valid_until in NO_END:
+            return False
+        return date.fromisoformat(self.valid_until) < (on or date.today())
 
 
 class PricePoint(_Strict):
@@ -125,11 +145,16 @@ class Passport(_Strict):
         yield from self.proofs
 
     def has(self, kind: str) -> bool:
-        return any(document.kind == kind for document in self.documents())
+        """Whether it carries a document of this kind that is still valid."""
+        return any(
+            document.kind == kind and not document.expired() for document in self.documents()
+        )
 
     def functions(self) -> Iterable[str]:
-        """The functions that registrations and approvals allow it to claim."""
+        """The functions that valid registrations and approvals allow it to claim."""
         for document in (*self.registrations, *self.approvals):
+            if document.expired():
+                continue
             yield from document.functions
             if document.scope:
                 yield document.scope

@@ -4,12 +4,18 @@ Each Chinese character becomes one code character for its toneless syllable with
 usual confusions folded together (zh/z ch/c sh/s, n/l, an/ang en/eng in/ing, f/h), so
 that one Aho-Corasick pass over the coded text finds every term by sound. A hit is then
 scored by how far its syllables really are from the term's.
+
+Speech is also searched loosely: in a term of four syllables or more one may be wrong or missing,
+in one of three one may be a mistake that the recogniser was measured to make
+(`rules/<jurisdiction>/misheard.yaml`), and in either one may be said twice. There the recogniser's
+own confidence weighs in: a syllable that it was sure of is hardly another one. Where it was unsure
+of what it wrote, ordinary words and words of two syllables may be terms too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 
 import ahocorasick
@@ -19,50 +25,223 @@ from moderator.claims.normalise import is_han
 
 CONFUSED_SYLLABLE_COST = 0.12
 """What one folded (not identical) syllable takes from the score, divided by the term's length."""
+WRONG_SYLLABLE_COST = 2.4
+"""What a wholly different syllable takes from the score, divided by the term's length."""
+DROPPED_DISTANCE, DOUBLED_DISTANCE = 0.5, 0.15
+CERTAINTY_WEIGHT = 0.4
+"""How much of the score goes where the recogniser was wholly certain of the wrong syllable."""
+UNKNOWN_CERTAINTY = 0.5
+LEAST_LOOSE_SCORE = 0.6
+UNSURE = 0.6
+"""Mean confidence below which what was written may be another word of the same sound."""
+LOOSE_SYLLABLES = 4
+LEARNED_SYLLABLES = 3
+LEARNED_DISTANCE = 0.3
+"""Distance of syllables that the recogniser was measured to take for one another."""
+
+Misheard = Mapping[str, Mapping[str, float]]
+"""Folded syllable said → folded syllable written → in what share of the times it was said."""
 
 
 @dataclass(frozen=True, slots=True)
 class SoundHit:
-    """`text[begin:end]` sounds like `term`; `score` in 0–1, 1 for the same toneless syllables."""
+    """`text[begin:end]` sounds like `term`; `score` in 0–1, 1 for the same toneless syllables.
+
+    `loose` hits have a syllable that is wrong, missing or said twice.
+    """
 
     begin: int
     end: int
     term: str
     score: float
+    loose: bool = False
 
 
 class SoundIndex:
     """All terms that may be found by sound. `find` is read-only and thread-safe.
 
     `everyday` are ordinary words that sound like a term (敌意 like 第一): what was written as
-    one of them was most likely meant so.
+    one of them was most likely meant so. `spoken` are further terms, looked for in speech alone and
+    where the recogniser was unsure.
     """
 
-    def __init__(self, terms: Iterable[str], everyday: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        terms: Iterable[str],
+        everyday: Iterable[str] = (),
+        misheard: Misheard | None = None,
+        spoken: Iterable[str] = (),
+    ) -> None:
         self._everyday = frozenset(everyday)
-        self._automaton = ahocorasick.Automaton()
-        self._terms = sorted({t for t in terms if len(t) >= 2 and all(is_han(c) for c in t)})
-        for term in self._terms:
-            for sounds in {sound_of(term), _phrase_sound(term)}:
-                known = self._automaton.get(sounds, None)
-                self._automaton.add_word(sounds, (*(known or ()), term))
+        self._terms = frozenset(t for t in terms if len(t) >= 2 and all(is_han(c) for c in t))
+        self._automaton = _automaton(self._terms)
         self._empty = not self._terms
-        if not self._empty:
-            self._automaton.make_automaton()
+        every = self._terms | {t for t in spoken if len(t) >= 2 and all(is_han(c) for c in t)}
+        self._spoken = _automaton(every)
+        self._loose = _LooseIndex(sorted(every), misheard or {})
 
     def find(self, text: str) -> list[SoundHit]:
         """Hits that are not the term itself, best first at each place, none overlapping."""
         if self._empty:
             return []
-        hits: list[SoundHit] = []
-        for last, terms in self._automaton.iter(sound_of(text)):
-            for term in terms:
-                begin = last + 1 - len(term)
-                heard = text[begin : last + 1]
-                if heard == term or heard in self._everyday:
-                    continue
-                hits.append(SoundHit(begin, last + 1, term, _score(heard, term)))
-        return _apart(hits)
+        return _apart(
+            hit
+            for hit in _alike(self._automaton, text, sound_of(text))
+            if text[hit.begin : hit.end] not in self._everyday
+        )
+
+    def find_loosely(self, text: str, certainty: Sequence[float] | None = None) -> list[SoundHit]:
+        """As `find`, and with one syllable wrong, missing or doubled.
+
+        `certainty` is the recogniser's confidence in each character of `text` (0–1).
+        """
+        if self._empty:
+            return []
+        coded = sound_of(text)
+        loose = [
+            hit
+            for hit in self._loose.find(text, coded, certainty)
+            if text[hit.begin : hit.end] not in self._everyday
+        ]
+        return _apart([*self._unsure(text, coded, certainty), *loose])
+
+    def _unsure(
+        self, text: str, coded: str, certainty: Sequence[float] | None
+    ) -> Iterator[SoundHit]:
+        """What sounds alike and is a term of all channels, or was written with doubt."""
+        for hit in _alike(self._spoken, text, coded):
+            everyday = text[hit.begin : hit.end] in self._everyday
+            if hit.term in self._terms and not everyday:
+                yield hit
+            elif certainty is not None:
+                sure = sum(certainty[hit.begin : hit.end]) / (hit.end - hit.begin)
+                if sure < UNSURE:
+                    yield replace(hit, score=hit.score * (1.0 - CERTAINTY_WEIGHT * sure))
+
+
+def _automaton(terms: Iterable[str]) -> ahocorasick.Automaton:
+    """Folded sounds → the terms that have them; polyphones by their usual and their own reading."""
+    found = ahocorasick.Automaton()
+    for term in sorted(terms):
+        for sounds in {sound_of(term), _phrase_sound(term)}:
+            found.add_word(sounds, (*found.get(sounds, ()), term))
+    if len(found):
+        found.make_automaton()
+    return found
+
+
+def _alike(automaton: ahocorasick.Automaton, text: str, coded: str) -> Iterator[SoundHit]:
+    for last, terms in automaton.iter(coded):
+        for term in terms:
+            begin = last + 1 - len(term)
+            heard = text[begin : last + 1]
+            if heard != term:
+                yield SoundHit(begin, last + 1, term, _score(heard, term))
+
+
+@dataclass(frozen=True, slots=True)
+class _Anchor:
+    """A stretch of a term without errors; `wrong` is the syllable of the term that may differ,
+    None where the whole stretch is the term with one syllable missing or doubled."""
+
+    term: str
+    sounds: str
+    offset: int
+    wrong: int | None
+    distance: float = 0.0
+
+
+class _LooseIndex:
+    """Terms with one error, found from the longest stretch beside the error."""
+
+    def __init__(self, terms: Iterable[str], misheard: Misheard) -> None:
+        anchors: dict[str, list[_Anchor]] = {}
+        for term in terms:
+            if len(term) < LEARNED_SYLLABLES:
+                continue
+            sounds = _phrase_sound(term)
+            for stretch, anchor in _anchors(term, sounds, misheard):
+                anchors.setdefault(stretch, []).append(anchor)
+        self._automaton = ahocorasick.Automaton()
+        for stretch, found in anchors.items():
+            self._automaton.add_word(stretch, tuple(found))
+        self._empty = not anchors
+        if not self._empty:
+            self._automaton.make_automaton()
+
+    def find(self, text: str, coded: str, certainty: Sequence[float] | None) -> Iterator[SoundHit]:
+        if self._empty:
+            return
+        for last, anchors in self._automaton.iter(coded):
+            for anchor in anchors:
+                hit = _loose_hit(anchor, last, text, coded, certainty)
+                if hit is not None:
+                    yield hit
+
+
+def _anchors(term: str, sounds: str, misheard: Misheard) -> Iterator[tuple[str, _Anchor]]:
+    count = len(sounds)
+    if count >= LOOSE_SYLLABLES:
+        for wrong in range(count):
+            before, after = sounds[:wrong], sounds[wrong + 1 :]
+            if len(before) >= len(after):
+                yield before, _Anchor(term, sounds, 0, wrong)
+            else:
+                yield after, _Anchor(term, sounds, wrong + 1, wrong)
+            # A missing end is a shorter term; only what is missing inside tells.
+            if 0 < wrong < count - 1 and count > LOOSE_SYLLABLES:
+                yield before + after, _Anchor(term, sounds, 0, None, DROPPED_DISTANCE)
+    else:
+        for wrong, own in enumerate(lazy_pinyin(term, style=Style.NORMAL)):
+            for written in misheard.get(fold(own), ()):
+                stretch = sounds[:wrong] + _SOUNDS.coded(written) + sounds[wrong + 1 :]
+                yield stretch, _Anchor(term, sounds, 0, None, LEARNED_DISTANCE)
+    for twice in range(count):
+        stretch = sounds[: twice + 1] + sounds[twice:]
+        yield stretch, _Anchor(term, sounds, 0, None, DOUBLED_DISTANCE)
+
+
+def _loose_hit(
+    anchor: _Anchor, last: int, text: str, coded: str, certainty: Sequence[float] | None
+) -> SoundHit | None:
+    count = len(anchor.sounds)
+    if anchor.wrong is None:
+        # The stretch is the whole of what was heard: one more, one fewer, or as many syllables.
+        end = last + 1
+        length = (
+            count + (anchor.distance == DOUBLED_DISTANCE) - (anchor.distance == DROPPED_DISTANCE)
+        )
+        begin, distance, doubted = end - length, anchor.distance, range(end - length, end)
+    else:
+        stretch = anchor.wrong if anchor.offset == 0 else count - anchor.offset
+        begin = last + 1 - stretch - anchor.offset
+        end = begin + count
+        at = begin + anchor.wrong
+        if (
+            begin < 0
+            or end > len(coded)
+            or not is_han(text[at])
+            or coded[at] == anchor.sounds[anchor.wrong]
+        ):
+            return None
+        if coded[begin:at] != anchor.sounds[: anchor.wrong]:
+            return None
+        if coded[at + 1 : end] != anchor.sounds[anchor.wrong + 1 :]:
+            return None
+        own = lazy_pinyin(anchor.term, style=Style.NORMAL)[anchor.wrong]
+        distance = syllable_distance(fold(own), fold(syllable(text[at])))
+        doubted = range(at, at + 1)
+    if begin < 0 or text[begin:end] == anchor.term:
+        return None
+    sure = (
+        UNKNOWN_CERTAINTY
+        if certainty is None
+        else sum(certainty[i] for i in doubted) / len(doubted)
+    )
+    score = (1.0 - WRONG_SYLLABLE_COST * distance / count) * (1.0 - CERTAINTY_WEIGHT * sure)
+    if score < LEAST_LOOSE_SCORE:
+        return None
+    return SoundHit(begin, end, anchor.term, round(score, 3), loose=True)
 
 
 def sound_of(text: str) -> str:
@@ -100,6 +279,33 @@ def fold(syllable_: str) -> str:
     return s
 
 
+@cache
+def syllable_distance(one: str, other: str) -> float:
+    """How different two folded syllables sound, 0 (the same) to 1; half for what they begin with,
+    half for what they end with. Sounds made at the same place of the mouth are near."""
+    (first, rest), (other_first, other_rest) = _split(one), _split(other)
+    initials = 0.0 if first == other_first else 0.4 if _near(first, other_first) else 1.0
+    finals = 0.0 if rest == other_rest else 0.4 if _vowels_near(rest, other_rest) else 1.0
+    return 0.5 * initials + 0.5 * finals
+
+
+_PLACES = ("bpmh", "dtl", "gkh", "jqx", "zcsr", "jz", "qc", "xs")
+"""Initials (after folding) that are made at the same place, or that Whisper mixes up."""
+
+
+def _split(folded: str) -> tuple[str, str]:
+    return (folded[0], folded[1:]) if folded[:1] in "bpmdtlgkhjqxzcsryw" else ("", folded)
+
+
+def _near(one: str, other: str) -> bool:
+    return any(one in place and other in place for place in _PLACES if one and other)
+
+
+def _vowels_near(one: str, other: str) -> bool:
+    # The same ending (ian/an), or the same vowels with another ending (ia/ian, ei/e).
+    return one[-1:] == other[-1:] or one[:1] == other[:1]
+
+
 class _SoundTable(dict[int, str]):
     """Code point → the code character of its folded syllable (private use area)."""
 
@@ -134,10 +340,9 @@ def _score(heard: str, term: str) -> float:
     return 1.0 - CONFUSED_SYLLABLE_COST * confused
 
 
-def _apart(hits: list[SoundHit]) -> list[SoundHit]:
-    hits.sort(key=lambda h: (-(h.end - h.begin), -h.score, h.begin))
+def _apart(hits: Iterable[SoundHit]) -> list[SoundHit]:
     kept: list[SoundHit] = []
-    for hit in hits:
+    for hit in sorted(hits, key=lambda h: (h.loose, -(h.end - h.begin), -h.score, h.begin)):
         if all(hit.end <= k.begin or hit.begin >= k.end for k in kept):
             kept.append(hit)
     return sorted(kept, key=lambda h: h.begin)

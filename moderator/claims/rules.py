@@ -19,6 +19,8 @@ from jsonschema import Draft202012Validator
 
 from moderator.claims.law import LawBook, load_law
 from moderator.claims.passports import Passport, passport_from
+from moderator.claims.rehearing import counts_from
+from moderator.claims.weighing import Weights, weights_from
 from moderator.claims.yaml_places import PlacedYaml
 from moderator.errors import (
     RULE_DIR,
@@ -29,9 +31,24 @@ from moderator.errors import (
 )
 from moderator.records import Disposition, LawRef, Severity
 
-NOT_RULES = frozenset(
-    {"lexicons", "products.yaml", "morphs.yaml", "context.yaml", "everyday_words.yaml"}
+AIDS = (
+    "products.yaml",
+    "morphs.yaml",
+    "near_glyphs.yaml",
+    "context.yaml",
+    "everyday_words.yaml",
+    "misheard.yaml",
+    "weights.yaml",
+    "facts.yaml",
+    "audiences.yaml",
+    "exemptions.yaml",
+    "talk_words.txt",
 )
+"""What a pack holds beside its rules; a pack without one of them takes the shipped one."""
+TEST_CHARS_PER_S = 5.0
+"""How fast the observations of a test are spoken."""
+HIDDEN_LEXICONS = ("disease", "symptom", "organ", "drug_name")
+NOT_RULES = frozenset({"lexicons", *AIDS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +102,19 @@ class NearMatch:
 
 @dataclass(frozen=True, slots=True)
 class AbsenceMatch:
-    """None of the phrases was said or shown in the whole session, though it was due."""
+    """None of the phrases was said or shown in the whole session, though it was due.
+
+    It is due where goods of `products` are on sale, an AI hosts, or the room names a merchant
+    (whose name then discharges it too); and, with `said`, only where a phrase of every list of it
+    was said.
+    """
 
     phrases: tuple[str, ...]
     channels: tuple[str, ...]
     products: tuple[str, ...]
     ai_host: bool
+    merchant: bool = False
+    said: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +126,25 @@ class SemanticMatch:
     place: str = ""
 
 
-RuleMatch = TermsMatch | RegexMatch | NearMatch | AbsenceMatch | SemanticMatch
+@dataclass(frozen=True, slots=True)
+class AcrossPart:
+    """A part of a claim: any of the terms, or the expression; on these channels, or on any."""
+
+    terms: tuple[str, ...]
+    regex: RegexMatch | None
+    channels: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class AcrossMatch:
+    """Every part stands in an observation of its own, at most `window_s` seconds apart."""
+
+    parts: tuple[AcrossPart, ...]
+    window_s: float
+    ordered: bool
+
+
+RuleMatch = TermsMatch | RegexMatch | NearMatch | AbsenceMatch | SemanticMatch | AcrossMatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +157,27 @@ class PassportCondition:
 
 
 @dataclass(frozen=True, slots=True)
+class Exemption:
+    """A use that the law itself exempts, with its article: for every rule of `categories`.
+
+    `covering` acquits where its match overlaps the words at fault, `sentence` where it is found in
+    the same sentence, `product_name` where the words stand in the name of a product on sale.
+    """
+
+    id: str
+    name: Text
+    law: LawRef
+    categories: frozenset[str]
+    covering: tuple[RegexMatch, ...]
+    sentence: tuple[RegexMatch, ...]
+    product_name: bool
+
+    @property
+    def cited(self) -> str:
+        return f"{self.name.zh}（《{self.law.title}》{self.law.article}）"
+
+
+@dataclass(frozen=True, slots=True)
 class Unless:
     negation: bool = True
     quotation: bool = True
@@ -123,11 +186,27 @@ class Unless:
     covering: tuple[RegexMatch, ...] = ()
     sentence: tuple[RegexMatch, ...] = ()
     passport: tuple[PassportCondition, ...] = ()
+    exemptions: tuple[str, ...] | None = None
+    """Ids of the exemptions of law that may apply; None for all of the rule's category."""
+
+
+@dataclass(frozen=True, slots=True)
+class StagedObservation:
+    """What is said or shown in a test of several observations, from second `at` to `until`."""
+
+    text: str
+    channel: str
+    at: float
+    until: float
 
 
 @dataclass(frozen=True, slots=True)
 class RuleTest:
-    """A sentence a rule must find (`quote`, `disposition` if given) or pass over."""
+    """What a rule must find (`quote`, `disposition`, `severity` if given) or pass over.
+
+    `text` is one sentence; `observations` are several, in order of time, and then `text` is all
+    of theirs.
+    """
 
     text: str
     quote: str | None = None
@@ -135,7 +214,10 @@ class RuleTest:
     product: Passport | None = None
     channel: str | None = None
     ai_host: bool = False
+    merchant: str = ""
     place: str = ""
+    observations: tuple[StagedObservation, ...] = ()
+    severity: Severity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +235,7 @@ class Rule:
     products: frozenset[str]
     not_products: frozenset[str]
     unknown_product: str
+    against_passport: bool
     match: tuple[RuleMatch, ...]
     unless: Unless
     needs: tuple[str, ...]
@@ -184,8 +267,35 @@ class RulePack:
     morphs: tuple[dict[str, Any], ...]
     context: dict[str, Any]
     everyday_words: frozenset[str]
+    misheard: dict[str, dict[str, float]]
+    near_glyphs: dict[str, str]
+    facts: dict[str, Any]
+    audiences: dict[str, Any]
+    exemptions: tuple[Exemption, ...]
+    weights: Weights | None
+    talk_words: dict[str, int]
     version: str
     folder: Path
+
+    def disguised_terms(self) -> set[str]:
+        """Every term that a host may write in letters."""
+        terms = {term for lexicon in self.lexicons.values() for term in lexicon.terms}
+        for rule in self.rules:
+            for entry in rule.match:
+                if isinstance(entry, TermsMatch):
+                    terms.update(entry.terms)
+                elif isinstance(entry, AcrossMatch):
+                    terms.update(term for part in entry.parts for term in part.terms)
+        return terms
+
+    def hidden_terms(self) -> set[str]:
+        """Illnesses, organs and their like, which a host may say with a hole: 高某压."""
+        return {
+            term
+            for name in HIDDEN_LEXICONS
+            if name in self.lexicons
+            for term in self.lexicons[name].terms
+        }
 
     def sounded_terms(self) -> set[str]:
         """Every term that may be found by sound."""
@@ -258,6 +368,18 @@ def load_rules(folder: Path | str | None = None, jurisdiction: str = "cn") -> Ru
     everyday = (
         PlacedYaml(aids["everyday_words.yaml"]).mapping() if "everyday_words.yaml" in aids else {}
     )
+    misheard = PlacedYaml(aids["misheard.yaml"]).mapping() if "misheard.yaml" in aids else {}
+    weights = PlacedYaml(aids["weights.yaml"]).mapping() if "weights.yaml" in aids else {}
+    facts = PlacedYaml(aids["facts.yaml"]).mapping() if "facts.yaml" in aids else {}
+    audiences = PlacedYaml(aids["audiences.yaml"]).mapping() if "audiences.yaml" in aids else {}
+    exemptions: tuple[Exemption, ...] = ()
+    if "exemptions.yaml" in aids:
+        # A pack with laws of its own may lack the articles that the shipped exemptions cite.
+        borrowed = own not in aids["exemptions.yaml"].parents and law_folder != shipped / "law"
+        exemptions = _exemptions(
+            PlacedYaml(aids["exemptions.yaml"]), load_law(shipped / "law") if borrowed else law
+        )
+    glyphs = PlacedYaml(aids["near_glyphs.yaml"]).mapping() if "near_glyphs.yaml" in aids else {}
     return RulePack(
         jurisdiction=jurisdiction,
         rules=tuple(rules.values()),
@@ -267,6 +389,20 @@ def load_rules(folder: Path | str | None = None, jurisdiction: str = "cn") -> Ru
         morphs=tuple(morphs.get("morphs", []) if isinstance(morphs, dict) else morphs or []),
         context=context,
         everyday_words=frozenset(map(str, everyday.get("words", ()))),
+        misheard={
+            str(said): {str(written): float(share) for written, share in heard.items()}
+            for said, heard in misheard.get("syllables", {}).items()
+        },
+        weights=weights_from(weights),
+        talk_words=(
+            counts_from(aids["talk_words.txt"].read_text(encoding="utf-8"))
+            if "talk_words.txt" in aids
+            else {}
+        ),
+        near_glyphs={str(alike): str(term) for alike, term in glyphs.get("spellings", {}).items()},
+        facts=facts,
+        audiences=audiences,
+        exemptions=exemptions,
         version=f"{jurisdiction}-{digest.hexdigest()[:12]}",
         folder=own,
     )
@@ -299,6 +435,7 @@ def load_rule(path: Path, law: LawBook, lexicons: dict[str, Lexicon]) -> Rule:
         products=frozenset(applies.get("products", ())),
         not_products=frozenset(applies.get("not_products", ())),
         unknown_product=applies.get("unknown_product", "suspect"),
+        against_passport=bool(applies.get("against_passport", False)),
         match=tuple(
             _match(entry, placed, ["match", index], lexicons)
             for index, entry in enumerate(body["match"])
@@ -311,6 +448,7 @@ def load_rule(path: Path, law: LawBook, lexicons: dict[str, Lexicon]) -> Rule:
             covering=_expressions(unless, "covering", placed),
             sentence=_expressions(unless, "sentence", placed),
             passport=tuple(_condition(entry) for entry in unless.get("passport", ())),
+            exemptions=tuple(unless["exemptions"]) if "exemptions" in unless else None,
         ),
         needs=tuple(body.get("needs", ())),
         message=Text(**body["message"]),
@@ -344,8 +482,9 @@ def _validator(name: str) -> Draft202012Validator:
 
 def _aids(own: Path, shipped: Path) -> dict[str, Path]:
     found = {}
-    for name in ("products.yaml", "morphs.yaml", "context.yaml", "everyday_words.yaml"):
-        for folder in (own, shipped):
+    for name in AIDS:
+        # Weights are of these rules and no others.
+        for folder in (own,) if name == "weights.yaml" else (own, shipped):
             if (folder / name).is_file():
                 found[name] = folder / name
                 break
@@ -378,6 +517,8 @@ def _match(
             channels=tuple(entry.get("channels", ("speech", "screen", "script"))),
             products=tuple(when.get("products", ())),
             ai_host=bool(when.get("ai_host", False)),
+            merchant=bool(when.get("merchant", False)),
+            said=tuple(tuple(map(str, phrases)) for phrases in when.get("said", ())),
         )
     if "semantic" in entry:
         semantic = entry["semantic"]
@@ -385,6 +526,16 @@ def _match(
         return SemanticMatch(semantic["label"], float(semantic["threshold"]), place)
     if "regex" in entry:
         return RegexMatch(entry["regex"], placed.place([*keys, "regex"]))
+    if "across" in entry:
+        across = entry["across"]
+        return AcrossMatch(
+            tuple(
+                _across_part(part, placed, [*keys, "across", "parts", index], lexicons)
+                for index, part in enumerate(across["parts"])
+            ),
+            float(across["window_s"]),
+            across.get("ordered", False),
+        )
     if "near" in entry:
         parts = tuple(
             _terms(part, placed, [*keys, "near", index], lexicons)
@@ -395,6 +546,40 @@ def _match(
     if "lexicon" in entry and "phonetic" not in entry:
         phonetic = False  # the lexicon itself says which of its terms are found by sound
     return TermsMatch(_terms(entry, placed, keys, lexicons), phonetic)
+
+
+def _across_part(
+    entry: dict[str, Any], placed: PlacedYaml, keys: list[str | int], lexicons: dict[str, Lexicon]
+) -> AcrossPart:
+    expression = None
+    if "regex" in entry:
+        expression = RegexMatch(entry["regex"], placed.place([*keys, "regex"]))
+    return AcrossPart(
+        _terms(entry, placed, keys, lexicons), expression, frozenset(entry.get("channels", ()))
+    )
+
+
+def _exemptions(placed: PlacedYaml, law: LawBook) -> tuple[Exemption, ...]:
+    """The exemptions of a pack. Raises LM-204 or LM-207 with file and line."""
+    placed.validate(_validator("exemptions"))
+    return tuple(
+        Exemption(
+            id=entry["id"],
+            name=Text(**entry["name"]),
+            law=law.cite(entry["law"], placed.place(["exemptions", index, "law"])),
+            categories=frozenset(entry["categories"]),
+            covering=tuple(
+                RegexMatch(source, placed.place(["exemptions", index, "covering", at]))
+                for at, source in enumerate(entry.get("covering", ()))
+            ),
+            sentence=tuple(
+                RegexMatch(source, placed.place(["exemptions", index, "sentence", at]))
+                for at, source in enumerate(entry.get("sentence", ()))
+            ),
+            product_name=bool(entry.get("product_name", False)),
+        )
+        for index, entry in enumerate(placed.mapping()["exemptions"])
+    )
 
 
 def _expressions(unless: dict[str, Any], key: str, placed: PlacedYaml) -> tuple[RegexMatch, ...]:
@@ -440,15 +625,33 @@ def _test(entry: str | dict[str, Any], placed: PlacedYaml, keys: list[str | int]
     place = placed.place(keys)
     if isinstance(entry, str):
         return RuleTest(entry, place=place)
-    if not str(entry.get("text", "")).strip():
+    observations = _observations(entry.get("observations", ()))
+    text = "，".join(one.text for one in observations) or str(entry.get("text", ""))
+    if not text.strip():
         raise ModeratorError(RULE_FIELD, place=place, reason="a test needs a text")
     disposition = entry.get("disposition")
+    severity = entry.get("severity")
     return RuleTest(
-        text=entry["text"],
+        text=text,
         quote=entry.get("quote"),
         disposition=Disposition(disposition) if disposition else None,
         product=passport_from(entry["product"], place) if "product" in entry else None,
         channel=entry.get("channel"),
         ai_host=bool(entry.get("ai_host", False)),
+        merchant=str(entry.get("merchant", "")),
         place=place,
+        observations=observations,
+        severity=Severity(severity) if severity else None,
     )
+
+
+def _observations(entries: Iterable[dict[str, Any]]) -> tuple[StagedObservation, ...]:
+    """Each begins a second after the one before ends, unless it says otherwise."""
+    found: list[StagedObservation] = []
+    clock = 0.0
+    for entry in entries:
+        at = float(entry.get("at", clock))
+        until = float(entry.get("until", at + len(entry["text"]) / TEST_CHARS_PER_S))
+        found.append(StagedObservation(entry["text"], entry.get("channel", "speech"), at, until))
+        clock = until + 1.0
+    return tuple(found)

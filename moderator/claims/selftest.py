@@ -14,7 +14,7 @@ from moderator.claims.passports import Passport
 from moderator.claims.products import ProductTracker
 from moderator.claims.rules import Rule, RulePack, RuleTest
 from moderator.errors import RULE_TESTS, ModeratorError
-from moderator.records import Box, Channel, Code, Observation, Room, ScreenText, ScriptLine
+from moderator.records import Box, Code, Observation, Room, ScreenText, ScriptLine, Utterance
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +96,8 @@ def _not_found(engine: ClaimEngine, rule: Rule, test: RuleTest) -> str | None:
         return f"finds “{findings[0].quote}” instead of “{test.quote}”"
     if test.disposition is not None and all(f.disposition != test.disposition for f in findings):
         return f"is {findings[0].disposition}, not {test.disposition}"
+    if test.severity is not None and all(f.severity != test.severity for f in findings):
+        return f"is {findings[0].severity}, not {test.severity}"
     return None
 
 
@@ -107,33 +109,41 @@ def _found(engine: ClaimEngine, rule: Rule, test: RuleTest) -> str | None:
 
 
 def _absent(engine: ClaimEngine, rule: Rule, test: RuleTest) -> bool:
-    session = ClaimSession(
-        engine, Room(ai_host=test.ai_host), [test.product] if test.product else []
-    )
-    session.observe(_observation(test))
+    session = _session(engine, test)
+    for observation in _observations(test):
+        session.observe(observation)
     return any(absent.rule.id == rule.id for absent in session.finish())
 
 
 def _findings(engine: ClaimEngine, rule: Rule, test: RuleTest) -> list[Finding]:
     """The rule's own findings, whatever other rules say of the same words."""
-    observation = _observation(test)
-    original = observation.text
-    if observation.channel == "screen":
-        original = original.replace("\n", "，")
-    text = engine.normalise(original)
-    product = ProductTracker([test.product] if test.product else [], engine.cues).see(text.text)
+    session = _session(engine, test)
     return [
-        ruling
-        for ruling in engine.rulings(text, product, observation.channel)
-        if isinstance(ruling, Finding) and ruling.rule.id == rule.id
+        sighting.finding
+        for observation in _observations(test)
+        for sighting in session.every(observation)
+        if sighting.finding.rule.id == rule.id
     ]
 
 
-def _observation(test: RuleTest) -> Observation:
-    channel: Channel = test.channel or "script"  # type: ignore[assignment]
+def _session(engine: ClaimEngine, test: RuleTest) -> ClaimSession:
+    passports = [test.product] if test.product else []
+    return ClaimSession(engine, Room(ai_host=test.ai_host, merchant=test.merchant), passports)
+
+
+def _observations(test: RuleTest) -> Iterator[Observation]:
+    if not test.observations:
+        yield _observation(test.text, test.channel or "script")
+    for one in test.observations:
+        yield _observation(one.text, one.channel, one.at, one.until)
+
+
+def _observation(text: str, channel: str, start: float = 0.0, end: float = 0.0) -> Observation:
     box = Box(0, 0, 1, 1)
     if channel == "screen":
-        return ScreenText(test.text, 0.0, 0.0, box, 0.0, 1.0, "test")
+        return ScreenText(text, start, end, box, start, 1.0, "test")
     if channel == "code":
-        return Code(test.text, "QRCode", 0.0, 0.0, box, 0.0, "test")
-    return ScriptLine(test.text)
+        return Code(text, "QRCode", start, end, box, start, "test")
+    if channel == "speech":
+        return Utterance(text, start, end, (), 1.0, "test")
+    return ScriptLine(text, start=start, end=end, timed=end > start)

@@ -5,8 +5,21 @@ One module a group of commands; importing it adds the commands to the applicatio
 
 from __future__ import annotations
 
-from moderator.cli import check, doctor, models, rules, serve
+from moderator.cli import check, doctor, journal, models, replay, rules, serve, watch
 from moderator.cli.application import app, main
 from moderator.cli.check import FailOn, Format
 
-__all__ = ["FailOn", "Format", "app", "check", "doctor", "main", "models", "rules", "serve"]
+__all__ = [
+    "FailOn",
+    "Format",
+    "app",
+    "check",
+    "doctor",
+    "journal",
+    "main",
+    "models",
+    "replay",
+    "rules",
+    "serve",
+    "watch",
+]

@@ -78,17 +78,23 @@ def rules_show(
 @rules_app.command("lint")
 def rules_lint(rules: RulesOption = None, jurisdiction: JurisdictionOption = "cn") -> None:
     """Check every file: fields, law references, expressions and their speed."""
+    from moderator.claims.engine import ClaimEngine
     from moderator.claims.judge import Judge
-    from moderator.claims.matcher import PatternMatcher
     from moderator.claims.rules import load_rules
 
     pack = load_rules(rules, jurisdiction)
-    matcher = PatternMatcher(pack)
-    for pattern in (*matcher.patterns, *Judge(pack).patterns):
-        pattern.check_speed()
+    engine = ClaimEngine(pack)
+    for patterns in (
+        engine.patterns.patterns,
+        engine.across.patterns,
+        engine.audiences.patterns,
+        Judge(pack).patterns,
+    ):
+        for pattern in patterns:
+            pattern.check_speed()
     for warning in pack.warnings():
         err.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
-    err.print(f"{len(pack.rules)} rules, {len(matcher.terms)} literals: no faults")
+    err.print(f"{len(pack.rules)} rules, {len(engine.patterns.terms)} literals: no faults")
 
 
 @rules_app.command("test")

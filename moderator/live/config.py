@@ -15,7 +15,7 @@ from moderator.records import Room
 
 Step = Literal["interim", "frames", "beam", "phrases", "low_risk_screen"]
 
-STEPS: tuple[Step, ...] = ("interim", "frames", "beam", "phrases", "low_risk_screen")
+STEPS: tuple[Step, ...] = ("interim", "frames", "beam", "low_risk_screen", "phrases")
 """What can be given up when the machine is too small, in the default order."""
 
 
@@ -92,6 +92,12 @@ class RoomConfig(_Strict):
     )
     allow_private: bool | None = Field(
         None, title="Private addresses", description="Allow the stream on a private address."
+    )
+    wait_for_next: bool | None = Field(
+        None,
+        title="Next broadcast",
+        description="When a broadcast is over, wait for the next one; default for streams, not "
+        "for files.",
     )
     platform: str = Field("", title="Platform", description="For records and rules.")
     title: str = Field("", title="Title", description="Title of the room.")
@@ -180,6 +186,10 @@ class RoomConfig(_Strict):
         return filled
 
     @property
+    def is_file(self) -> bool:
+        return bool(self.source) and "://" not in self.source
+
+    @property
     def urgency(self) -> int:
         """0 to 9, from `priority` or else the risk."""
         return round(9 * self.risk) if self.priority is None else self.priority
@@ -198,6 +208,9 @@ class SpeechConfig(_Strict):
     beam: int = Field(5, ge=1, le=10, title="Beam", description="Beam width of final text.")
     narrow_beam: int = Field(
         2, ge=1, le=10, title="Narrow beam", description="Beam width after the step `beam`."
+    )
+    threads: int = Field(
+        0, ge=0, le=64, title="Threads", description="Of the decoder; 0: as its library likes."
     )
     deadline_s: float = Field(
         1.5, gt=0, title="Deadline", description="How long a segment should wait at most."

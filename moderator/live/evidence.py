@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -23,6 +26,10 @@ log = structlog.get_logger()
 NOT_READY = "LM-117"
 """What a ring says while the post roll is not there yet."""
 RETRY_S = 1.0
+SPARE_S = 1.0
+YIELD_S = 120.0
+"""Evidence gives way to rooms that lag for so long at most: a ring holds minutes, not hours."""
+NICENESS = 10
 GIVE_UP_S = 90.0
 """A post roll that has not come by then will not come."""
 SETTLE_S = 0.5
@@ -38,6 +45,20 @@ class Room:
     write: Callable[[Violation, dict[str, Any]], None]
     over_at: float | None = None
     """Media-clock second at which the session ended: no post roll comes after it."""
+    clips: deque[_Clip] = field(default_factory=lambda: deque(maxlen=16))
+    """The latest ones, for records of the same words."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Clip:
+    begin: float
+    end: float
+    name: str
+    sha256: str
+
+    def shows(self, start: float, end: float) -> bool:
+        """Whether the words are in it with a second to spare on both sides."""
+        return self.begin <= max(0.0, start - SPARE_S) and end + SPARE_S <= self.end
 
 
 @dataclass(slots=True, eq=False)
@@ -57,7 +78,6 @@ class EvidenceStats:
     failed: int = 0
     dropped: int = 0
     busy_s: float = 0.0
-    cut_s: list[float] = field(default_factory=list)
 
 
 class EvidenceWorker:
@@ -66,7 +86,8 @@ class EvidenceWorker:
     A record waits until its words and `post_s` after them have been live, then its clip is cut
     from the room's ring and its frames, with the text boxed, are written; both go below `out`
     with names relative to it, and an `evidence` event says the sha256 of each. A record whose
-    evidence cannot be had gets an event that says why. Queue policy `refuse`: with `most` tasks
+    evidence cannot be had gets an event that says why. Records of the same words share a clip.
+    While `busy` says that rooms lag, evidence waits. Queue policy `refuse`: with `most` tasks
     waiting, a further record gets such an event at once, and is counted.
     """
 
@@ -84,7 +105,7 @@ class EvidenceWorker:
         self._most = most
         self._clock = clock
         self._tasks: list[_Task] = []
-        self._busy = False
+        self.busy: Callable[[], bool] = lambda: False
         self._stopping = False
         self._change = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="evidence", daemon=True)
@@ -130,6 +151,10 @@ class EvidenceWorker:
         return self._thread.is_alive()
 
     def _run(self) -> None:
+        with suppress(OSError, AttributeError):
+            # On Linux this is the thread's own, and what it starts inherits it: cutting takes
+            # no time away from listening.
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
         while True:
             with self._change:
                 if self._stopping:
@@ -152,10 +177,12 @@ class EvidenceWorker:
 
     def _next(self) -> _Task | None:
         now = self._clock()
+        busy = self.busy()
         ready = [
             task
             for task in self._tasks
             if now >= task.not_before
+            and not (busy and task.room.over_at is None and now - task.put_at < YIELD_S)
             and (task.room.over_at is not None or task.room.media_now() >= task.due_media_s)
         ]
         return min(ready, key=lambda task: task.due_media_s, default=None)
@@ -171,17 +198,13 @@ class EvidenceWorker:
         errors: list[str] = []
         clip: str | None = None
         if room.ring is not None and self.config.clips:
-            clip = f"{room.folder}/clips/{record.id}.mp4"
             try:
-                self._clip(task, self.out / clip)
-                files[clip] = _sha256(self.out / clip)
-                self.stats.clips += 1
+                clip, files = self._clip(task, room.ring)
             except ModeratorError as error:
-                patient = began - task.put_at < GIVE_UP_S and room.over_at is None
+                patient = began - task.put_at < GIVE_UP_S + YIELD_S and room.over_at is None
                 if error.code == NOT_READY and patient:
                     task.not_before = began + RETRY_S
                     return False
-                clip = None
                 errors.append(error.text().splitlines()[0])
         frames = []
         for number, picture in enumerate(task.pictures):
@@ -207,15 +230,23 @@ class EvidenceWorker:
         self.stats.busy_s += self._clock() - began
         return True
 
-    def _clip(self, task: _Task, path: Path) -> None:
-        assert task.room.ring is not None
-        path.parent.mkdir(parents=True, exist_ok=True)
-        end = self._words_end(task.record)
-        post_s = self.config.post_s
-        if task.room.over_at is not None:
-            end = min(end, task.room.over_at)
-            post_s = max(0.0, min(post_s, task.room.over_at - end - 0.05))
-        task.room.ring.clip(task.record.start, end, path, pre_s=self.config.pre_s, post_s=post_s)
+    def _clip(self, task: _Task, ring: RingPort) -> tuple[str, dict[str, str]]:
+        """Name and sha256 of a clip with the words. Raises what the ring raises."""
+        room, record, config = task.room, task.record, self.config
+        end, post_s = self._words_end(record), config.post_s
+        if room.over_at is not None:
+            end = min(end, room.over_at)
+            post_s = max(0.0, min(post_s, room.over_at - end - 0.05))
+        clip = next((one for one in room.clips if one.shows(record.start, end)), None)
+        if clip is None:
+            name = f"{room.folder}/clips/{record.id}.mp4"
+            path = self.out / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            ring.clip(record.start, end, path, pre_s=config.pre_s, post_s=post_s)
+            self.stats.clips += 1
+            clip = _Clip(record.start - config.pre_s, end + post_s, name, _sha256(path))
+            room.clips.append(clip)
+        return clip.name, {clip.name: clip.sha256}
 
 
 def _boxed(picture: Picture) -> bytes:

@@ -26,17 +26,12 @@ def configure_logs(
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=form == "json"),
     ]
+    # Tracebacks as text, before secrets are taken out: a renderer of its own shows local variables.
+    processors += [structlog.processors.format_exc_info, without_secrets]
     if form == "json":
-        processors += [
-            structlog.processors.format_exc_info,
-            without_secrets,
-            structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
-        ]
+        processors.append(structlog.processors.JSONRenderer(ensure_ascii=False, default=str))
     else:
-        processors += [
-            without_secrets,
-            structlog.dev.ConsoleRenderer(colors=stream.isatty()),
-        ]
+        processors.append(structlog.dev.ConsoleRenderer(colors=stream.isatty()))
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),

@@ -123,6 +123,7 @@ class RoomSession:
         self.counts: Counter[str] = Counter()
         self.cpu_s = 0.0
         self.done = threading.Event()
+        self.started = False
         self._journal = journal
         self._clock = clock
         self._alerts = alerts or AlertRules([])
@@ -137,13 +138,15 @@ class RoomSession:
         self._open = set(setup.expects)
         self._queue: Queue[tuple[Callable[..., None], tuple[Any, ...]]] = Queue(QUEUE_ITEMS)
         self._conclusion: str | None = None
+        self._media_end = 0.0
         self._checkpoint_at = 0.0
         self._heard_to = 0.0
         self._thread = threading.Thread(target=self._run, name=f"room-{setup.room.id}", daemon=True)
 
     def start(self) -> None:
         """Begin to write, once the media clock runs; what came before waits in the queue."""
-        if not self._thread.ident:
+        if not self.started:
+            self.started = True
             self._thread.start()
 
     # --- from the workers and the feed: hand over and return ----------------------------
@@ -184,16 +187,16 @@ class RoomSession:
         """Go over to other rules between two observations."""
         self._post(self._reload, engine)
 
-    def conclude(self, reason: str) -> None:
-        """No channel gets anything more after its end; `reason` goes into `session.ended`.
+    def conclude(self, reason: str, media_s: float) -> None:
+        """No channel gets anything more after its end, which was at `media_s`.
 
         Notices that were owed and not given are judged when the broadcast itself ended
         (`reason` `ended`): of one that we stopped watching nobody can say.
         """
-        self._post(self._set_conclusion, reason)
+        self._post(self._set_conclusion, reason, media_s)
 
     def tell_degraded(self, body: dict[str, Any]) -> None:
-        self._post(self._write, "degraded", body, None, None)
+        self._post(self._note_degraded, body)
 
     def abandon(self) -> None:
         """End the thread without a conclusion, after a crash elsewhere in the room."""
@@ -226,14 +229,19 @@ class RoomSession:
             self._crash(error)
 
     def _crash(self, error: BaseException) -> None:
-        if not self.done.is_set():
-            self.done.set()
-            log.error("session.crashed", room=self.setup.room.id, exc_info=error)
-            self._hooks.on_crash(error)
+        if self.done.is_set():
+            return
+        # Told before `done`: whoever waits for that asks next whether there was a crash.
+        self._hooks.on_crash(error)
+        self.done.set()
+        log.error("session.crashed", room=self.setup.room.id, exc_info=error)
 
     def _start(self) -> None:
         setup = self.setup
-        zero = datetime.fromtimestamp(self._clock.wall_at(0.0), UTC)
+        zero: str | None = None
+        if self.view.state not in ("connecting", "failed"):
+            zero_s = self._clock.wall_at(0.0)
+            zero = datetime.fromtimestamp(zero_s, UTC).isoformat(timespec="milliseconds")
         body = {
             "room": setup.room.id,
             "platform": setup.room.platform,
@@ -245,7 +253,7 @@ class RoomSession:
             "source": setup.source,
             "engines": self._episodes.provenance.engine,
             "rules": self._episodes.provenance.engine.get("rules", ""),
-            "media_zero": zero.isoformat(timespec="milliseconds"),
+            "media_zero": zero,
         }
         self._write("session.started", body, "session.started", 0.0)
 
@@ -278,7 +286,7 @@ class RoomSession:
         channel = observation.channel
         self.counts[channel] += 1
         body = observation_body(observation)
-        key = f"{channel}/{observation.start:.3f}/{self.counts[channel]}"
+        key = f"{channel}/{observation.start:.2f}/{observation.text[:40]}"
         self._write("observation", body, key, observation.end)
         return self._claims.observe(observation)
 
@@ -315,7 +323,9 @@ class RoomSession:
         if told is None:
             record = episode.record()
             if record.confidence >= self.setup.min_confidence:
-                self._told[episode.id] = self._write_new(record, words_end, pictures)
+                told = self._write_new(record, words_end, pictures)
+                episode.id = told.record.id
+                self._told[episode.id] = told
             return
         record = episode.record()
         firmer = (record.disposition, record.severity) != (
@@ -333,24 +343,32 @@ class RoomSession:
             latency_s = max(0.0, self._clock.media_now() - words_end)
             record = replace(record, latency_ms=round(latency_s * 1000, 1))
         key = f"{record.rule.id}/{record.channel}/{record.start:.2f}/{record.quote}"
-        self._write("violation", record.to_json(), key, record.start)
+        written = self._write("violation", record.to_json(), key, record.start)
+        if written["id"] != record.id:
+            # An earlier run of this session has told it already, under this id.
+            record = replace(record, id=written["id"])
+            self._want_evidence(record, pictures)
+            return _Told(record, monotonic())
+        if self._clock.paced and latency_s is not None:
+            latency_s = max(0.0, self._clock.media_now() - words_end)
         self.counts["violations"] += 1
         self.view.records += 1
         self.view.last_violation = f"{record.rule.title}：{record.quote}".replace("\n", " ")
         self.view.last_severity = str(record.severity)
         self.view.latency_ms = record.latency_ms
-        if self._clock.paced and latency_s is not None:
-            latency_s = max(0.0, self._clock.media_now() - words_end)
         self._hooks.on_record(record, latency_s)
         for alert in self._alerts.on_record(record, record.end):
             self.counts["alerts"] += 1
             key = f"{alert.config.event}/{record.id}/{alert.config.count}"
             self._write("alert", alert.body(), key, record.end)
             self._hooks.on_alert(self.setup.room.id, alert)
-        wanted = self._evidence is not None and record.channel != "stream"
-        if wanted and self._evidence is not None and self._evidence_room is not None:
-            self._evidence.want(self._evidence_room, record, pictures)
+        self._want_evidence(record, pictures)
         return _Told(record, monotonic())
+
+    def _want_evidence(self, record: Violation, pictures: tuple[Picture, ...]) -> None:
+        if self._evidence is None or self._evidence_room is None or record.channel == "stream":
+            return
+        self._evidence.want(self._evidence_room, record, pictures)
 
     def _write_update(self, told: _Told, record: Violation) -> None:
         record = replace(record, latency_ms=told.record.latency_ms)
@@ -365,6 +383,9 @@ class RoomSession:
         self.counts["gaps"] += 1
         body = {"start": round(start, 3), "end": round(end, 3), "reason": reason}
         self._write("session.gap", body, f"gap/{start:.3f}/{end:.3f}/{reason}", start)
+
+    def _note_degraded(self, body: dict[str, Any]) -> None:
+        self._write("degraded", body, None, None)
 
     def _note_state(self, change: StateChange) -> None:
         body = {
@@ -398,15 +419,15 @@ class RoomSession:
         self._open.discard(channel)
         self._finish_when_over()
 
-    def _set_conclusion(self, reason: str) -> None:
-        self._conclusion = reason
+    def _set_conclusion(self, reason: str, media_s: float) -> None:
+        self._conclusion, self._media_end = reason, media_s
         self._finish_when_over()
 
     def _finish_when_over(self) -> None:
         if self._conclusion is None or self._open:
             return
         self._flush_updates(self._episodes.close())
-        media_s = self._clock.media_now()
+        media_s = self._media_end
         if self._conclusion == "ended":
             for absent in self._claims.finish():
                 record = absence_record(absent, self._episodes.provenance, media_s)
@@ -417,7 +438,8 @@ class RoomSession:
     def write_end(self, reason: str) -> None:
         """The last event; call it when evidence has been waited for."""
         body = {"reason": reason, **dict(sorted(self.counts.items()))}
-        self._write("session.ended", body, "session.ended", self._clock.media_now())
+        ended_s = self._media_end or self._clock.media_now()
+        self._write("session.ended", body, "session.ended", ended_s)
 
     def _keep_up(self) -> None:
         now_s = self._clock.media_now()
@@ -439,8 +461,14 @@ class RoomSession:
             if told is not None:
                 self._write_update(told, episode.record())
 
-    def _write(self, type: str, body: dict[str, Any], key: str | None, at: float | None) -> None:
-        self._journal.append(self.setup.id, self.setup.room.id, type, body, key=key, media_s=at)
+    def _write(
+        self, type: str, body: dict[str, Any], key: str | None, at: float | None
+    ) -> dict[str, Any]:
+        """Durable when it returns; the body that is in the journal under `key`."""
+        setup = self.setup
+        envelope = self._journal.append(setup.id, setup.room.id, type, body, key=key, media_s=at)
+        written: dict[str, Any] = envelope.body or body
+        return written
 
     def write_evidence(self, record: Violation, body: dict[str, Any]) -> None:
         """An `evidence` event; on the evidence worker's thread."""

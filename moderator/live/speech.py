@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from time import monotonic, perf_counter, thread_time
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from moderator.asr.engine import AsrEngine, Samples, SpeechSegment, Transcript
 from moderator.asr.guards import distrust_of, guard
 from moderator.asr.second_listen import Heard, Likenesses, Scores, SecondListen
-from moderator.asr.segmenter import LIVE, SegmenterOptions, SpeechSegmenter
+from moderator.asr.segmenter import LIVE, THRIFTY, SegmenterOptions, SpeechSegmenter
 from moderator.asr.vad import VoiceActivity
 from moderator.live.config import SpeechConfig
 from moderator.live.queues import FairQueue, InterimPacer, Waiting
@@ -79,6 +80,9 @@ class SpeechStats:
     decode_s: float = 0.0
     interim_s: float = 0.0
     interims: int = 0
+    guesses: int = 0
+    guesses_used: int = 0
+    """Final texts that were ready when the pause after them was long enough."""
     vad_s: float = 0.0
     batches: int = 0
     lost_s: float = 0.0
@@ -105,6 +109,19 @@ class _Room:
     in_work: int = 0
     """Segments queued or being decoded."""
     drafted_to: float = float("-inf")
+    guess: _Guess | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Guess:
+    """What was heard in a segment before it was sure to end there."""
+
+    start: float
+    count: int
+    heard: Heard
+
+    def is_of(self, segment: SpeechSegment) -> bool:
+        return (self.start, self.count) == (segment.start, len(segment.samples))
 
 
 class SpeechWorker:
@@ -113,7 +130,8 @@ class SpeechWorker:
     `hear` takes a room's sound from any thread. Voice activity of all rooms is judged together,
     each room's segments go to one queue that is fair between rooms, and batches of it through the
     engine and the second listen; the text comes to the room's listener in order. In time that is
-    left over, open speech is written down for the display.
+    left over, a segment in whose pause we are is decoded before it is sure to end there, so that
+    the pause and the decoding do not add up; and open speech is written down for the display.
 
     Queue policy: a room's sound that has waited for more than `max_lag_s`, cut or not, is dropped,
     oldest first, counted, and its listener is told. A room opened with `may_wait` (a file that is
@@ -135,6 +153,7 @@ class SpeechWorker:
         self.stats = SpeechStats()
         self.options: SegmenterOptions = LIVE
         self.interim = True
+        self._beam_wanted = self._beam = self.config.beam
         self._vad = vad
         self._clock = clock
         self._max_lag_s = max_lag_s
@@ -198,7 +217,8 @@ class SpeechWorker:
                 mine.oldest_at = self._clock()
             mine.inbox.append(block)
             mine.inbox_s += block.end - block.start
-            while mine.inbox_s > self._max_lag_s and len(mine.inbox) > 1:
+            bound_s = inf if mine.may_wait else self._max_lag_s
+            while mine.inbox_s > bound_s and len(mine.inbox) > 1:
                 old = mine.inbox.popleft()
                 mine.inbox_s -= old.end - old.start
                 lost = (lost[0] if lost else old.start, old.end)
@@ -219,6 +239,12 @@ class SpeechWorker:
             if room in self._rooms:
                 self._rooms[room].ending = True
                 self._change.notify_all()
+
+    def give_up(self, *, interim: bool, beam: bool, phrases: bool) -> None:
+        """What to do without for now: interim text, the wide beam, the cut at short phrases."""
+        self.interim = not interim
+        self.options = THRIFTY if phrases else LIVE
+        self._beam_wanted = self.config.narrow_beam if beam else self.config.beam
 
     def lag_s(self, room: str) -> float:
         """How long the oldest sound of the room has waited that is ready to be worked on."""
@@ -278,7 +304,7 @@ class SpeechWorker:
             batch = self._decoding = self._queue.take(self.config.batch)
         if batch:
             self._decode(batch)
-        else:
+        elif self.interim and not self._guess():
             self._draft()
         self._report_ends()
         self.stats.cpu_s += thread_time() - began
@@ -309,7 +335,7 @@ class SpeechWorker:
         answers = self._vad.probabilities([(room.voice, windows) for room, windows in waiting])
         for (room, _), answer in zip(waiting, answers, strict=True):
             if room.cut_after is not None:
-                room.segmenter.cut_after(room.cut_after)
+                found += [(room, segment) for segment in self._cut(room, room.cut_after)]
                 room.cut_after = None
             found += [(room, segment) for segment in room.segmenter.judge(answer)]
         for room, _, ending in taken:
@@ -319,24 +345,41 @@ class SpeechWorker:
         self._put(found)
         self.stats.vad_s += perf_counter() - began
 
+    def _cut(self, room: _Room, time_s: float) -> list[SpeechSegment]:
+        """In a pause whose text is there already the segment ends at once, else soon."""
+        ending = room.segmenter.ending_speech()
+        if ending is not None and room.guess is not None and room.guess.is_of(ending):
+            segment = room.segmenter.end_in_pause()
+            return [segment] if segment is not None else []
+        room.segmenter.cut_after(time_s)
+        return []
+
     def _flush(self, room: _Room) -> list[SpeechSegment]:
         segmenter = room.segmenter
         segments = list(segmenter.judge(room.voice.probabilities(segmenter.unjudged())))
         return [*segments, *segmenter.flush()]
 
     def _put(self, found: list[tuple[_Room, SpeechSegment]]) -> None:
+        ready: list[tuple[_Room, SpeechSegment, Heard]] = []
         with self._change:
             now = self._clock()
             for room, segment in found:
                 if self._rooms.get(room.id) is not room:
                     continue
                 self.stats.speech_s += segment.duration_s
+                guess, room.guess = room.guess, None
+                if guess is not None and guess.is_of(segment) and room.in_work == 0:
+                    ready.append((room, segment, guess.heard))
+                    continue
                 room.in_work += 1
                 # Urgency 9 is a second ahead of urgency 0, which waiting soon makes up for.
                 deadline = now + self.config.deadline_s - room.urgency / 9
                 self._queue.put(
                     room.id, segment, length_s=segment.duration_s, now=now, deadline=deadline
                 )
+        for room, segment, heard in ready:
+            self.stats.guesses_used += 1
+            self._tell(room, segment, heard)
 
     def _drop_stale(self) -> None:
         with self._change:
@@ -353,6 +396,9 @@ class SpeechWorker:
         room.listener.on_sound_lost(start, end, "overload")
 
     def _decode(self, batch: list[Waiting[SpeechSegment]]) -> None:
+        if self._beam != self._beam_wanted and isinstance(self.engine, SetsBeam):
+            self.engine.set_beam(self._beam_wanted)
+            self._beam = self._beam_wanted
         began = perf_counter()
         segments = [one.item for one in batch]
         heard = self._heard(segments)
@@ -362,17 +408,20 @@ class SpeechWorker:
             self._decoding = []
             rooms = [self._rooms.get(one.room) for one in batch]
         for room, segment, one in zip(rooms, segments, heard, strict=True):
-            self.stats.segments += 1
             if room is None:
                 continue
-            if one is None:
-                self._lose(room, segment.start, segment.end)
-            elif one.transcript.text:
-                utterance = guard(one.transcript, segment, self.engine.name)
-                room.listener.on_utterance(replace(utterance, relistened=one.relistened), segment)
+            self._tell(room, segment, one)
             with self._change:
                 room.in_work -= 1
                 self._change.notify_all()
+
+    def _tell(self, room: _Room, segment: SpeechSegment, heard: Heard | None) -> None:
+        self.stats.segments += 1
+        if heard is None:
+            self._lose(room, segment.start, segment.end)
+        elif heard.transcript.text:
+            utterance = guard(heard.transcript, segment, self.engine.name)
+            room.listener.on_utterance(replace(utterance, relistened=heard.relistened), segment)
 
     def _heard(self, segments: list[SpeechSegment]) -> list[Heard | None]:
         """What was heard in each; one that the engine fails on does not spoil the others."""
@@ -387,9 +436,25 @@ class SpeechWorker:
                 return [None]
             return [one for segment in segments for one in self._heard([segment])]
 
+    def _guess(self) -> bool:
+        """Decode a segment whose pause has begun; False when there is none."""
+        with self._change:
+            rooms = [room for room in self._rooms.values() if not room.ended]
+        for room in rooms:
+            segment = room.segmenter.ending_speech()
+            if segment is None or (room.guess is not None and room.guess.is_of(segment)):
+                continue
+            began = perf_counter()
+            (heard,) = self._heard([segment])
+            self.stats.decode_s += perf_counter() - began
+            self.stats.guesses += 1
+            if heard is not None:
+                room.guess = _Guess(segment.start, len(segment.samples), heard)
+                self._show(room, heard.transcript, segment)
+                return True
+        return False
+
     def _draft(self) -> None:
-        if not self.interim:
-            return
         now = self._clock()
         with self._change:
             rooms = {room.id: room for room in self._rooms.values() if not room.ended}
@@ -398,6 +463,8 @@ class SpeechWorker:
             speech = room.segmenter.open_speech()
             if speech is None or speech.duration_s < SHORTEST_DRAFT_S:
                 continue
+            if room.segmenter.ending_speech() is not None:
+                continue  # its final text is there already
             # Nothing new since the last text: nothing new to show.
             if speech.end - room.drafted_to >= 0.3:
                 speaking[room_id] = speech
@@ -421,8 +488,11 @@ class SpeechWorker:
         rooms[chosen].drafted_to = segment.end
         self.stats.interim_s += took_s
         self.stats.interims += 1
+        self._show(rooms[chosen], draft, segment)
+
+    def _show(self, room: _Room, draft: Transcript, segment: SpeechSegment) -> None:
         if draft.text and not distrust_of(draft, segment.duration_s):
-            rooms[chosen].listener.on_interim(draft)
+            room.listener.on_interim(draft)
 
     def _report_ends(self) -> None:
         with self._change:

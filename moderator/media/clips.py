@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -59,18 +59,16 @@ def cut_clip(
         raise _clip_failed(start, f"it would end at {end + post_s:g} s, before it begins")
     opened = open_input(source, allow_private=allow_private)
     info = probe_input(opened, max_frame_pixels=max_frame_pixels, timeout_s=timeout_s)
-    temporary = _temporary(out_path)
     try:
-        part = _Part(opened, info, begin, end + post_s)
-        done = run(_clip_arguments(part, max_side, temporary), opened.shown, timeout_s)
-        if done.returncode != 0:
-            raise _clip_failed(start, reason_in(done.log, opened))
-        _check_clip(temporary, start)
-        temporary.replace(out_path)
+        with temporary_beside(out_path) as temporary:
+            part = _Part(opened, info, begin, end + post_s)
+            done = run(_clip_arguments(part, max_side, temporary), opened.shown, timeout_s)
+            if done.returncode != 0:
+                raise _clip_failed(start, reason_in(done.log, opened))
+            check_clip(temporary, start)
+            temporary.replace(out_path)
     except OSError as error:
         raise _clip_failed(start, error.strerror or str(error)) from error
-    finally:
-        _remove(temporary)
     return out_path
 
 
@@ -133,17 +131,37 @@ def save_frame(
             label = str(number + 1) if len(boxes) > 1 else ""
         _draw(picture, box, label)
     _, encoded = cv2.imencode(out_path.suffix.lower(), picture, [cv2.IMWRITE_JPEG_QUALITY, 90])
-    temporary = _temporary(out_path)
     try:
-        # OpenCV's own writing garbles names outside the system's code page.
-        temporary.write_bytes(encoded.tobytes())
-        temporary.replace(out_path)
+        with temporary_beside(out_path) as temporary:
+            # OpenCV's own writing garbles names outside the system's code page.
+            temporary.write_bytes(encoded.tobytes())
+            temporary.replace(out_path)
     except OSError as error:
         reason = error.strerror or str(error)
         raise ModeratorError(OUT_WRITE, path=out_path, reason=reason) from error
-    finally:
-        _remove(temporary)
     return out_path
+
+
+@contextmanager
+def temporary_beside(path: Path) -> Iterator[Path]:
+    """A name in the same folder to write to before renaming; what is left there is removed."""
+    temporary = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
+    try:
+        yield temporary
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+H264: dict[str, str | int] = {
+    "vcodec": "libx264",
+    "preset": "veryfast",
+    "crf": 25,
+    "pix_fmt": "yuv420p",
+}
+AAC: dict[str, str | int] = {"acodec": "aac", "ac": 2, "ar": 48000}
+MP4: dict[str, str | int] = {"f": "mp4", "movflags": "+faststart"}
+"""What every browser plays, while it loads."""
 
 
 _LOOK_BACK_S = (0.25, 5.0, 60.0)
@@ -192,25 +210,19 @@ def _clip_arguments(part: _Part, max_side: int, to: Path) -> list[str]:
         tracks.append(cut["V:0"])
         options |= {
             "vf": f"{part.filters()},{scale}",
-            "vcodec": "libx264",
-            "preset": "veryfast",
-            "crf": 25,
-            "pix_fmt": "yuv420p",
+            **H264,
         }
     if part.info.has_audio:
         tracks.append(cut["a:0"])
         options |= {
             # Sound that begins inside the clip keeps its place without an edit list.
             "af": f"{part.filters('a')},aresample=async=1:first_pts=0",
-            "acodec": "aac",
-            "ac": 2,
-            "ar": 48000,
+            **AAC,
         }
     output = ffmpeg.output(
         *tracks,
         TARGET,
-        f="mp4",
-        movflags="+faststart",
+        **MP4,
         map_metadata=-1,
         map_chapters=-1,
         **options,
@@ -234,7 +246,8 @@ def _frame_arguments(part: _Part, size: tuple[int, int], max_pixels: int, to: Pa
     return command_line(output.overwrite_output(), binary, part.source, f"file:{to}")
 
 
-def _check_clip(path: Path, start: float) -> None:
+def check_clip(path: Path, start: float) -> None:
+    """Raises LM-503 when `path` holds no media."""
     # ffmpeg calls an mp4 without a single packet a success.
     try:
         probe(path)
@@ -263,15 +276,6 @@ def _draw(picture: NDArray[np.uint8], box: Box, label: str) -> None:
 _RED = (40, 40, 230)
 _WHITE = (255, 255, 255)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
-
-
-def _remove(path: Path) -> None:
-    with suppress(OSError):
-        path.unlink(missing_ok=True)
 
 
 def _clip_failed(start: float, reason: str) -> ModeratorError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 JITTER_S = 0.1
 """Steps up to this are rounding and jitter of muxers, not gaps; libswresample's `min_hard_comp`
@@ -25,11 +26,13 @@ class TrackClock:
     """Places pieces of one track, in order, on the media clock.
 
     A step forward leaves a gap there. A step back by more than `REWIND_S` is counted on from
-    where the track was: nothing after it is lost, and time never runs backwards.
+    where the track was: nothing after it is lost, and time never runs backwards. Pictures have no
+    duration here, so steps between them are gaps only from `note_step_s` on.
     """
 
-    def __init__(self, zero_s: float = 0.0) -> None:
+    def __init__(self, zero_s: float = 0.0, note_step_s: float = inf) -> None:
         self.zero_s = zero_s
+        self._note_step_s = note_step_s
         self._shift_s = 0.0
         self._end: float | None = None
         self.jumps: list[Jump] = []
@@ -56,7 +59,7 @@ class TrackClock:
                 self._note(at, step)
             elif step < -JITTER_S and duration_s:
                 return None
-            elif duration_s and step > JITTER_S:
+            elif step > (JITTER_S if duration_s else self._note_step_s):
                 self._note(expected, step)
             elif duration_s:
                 at = expected

@@ -7,6 +7,7 @@ import re
 import shutil
 import stat
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -39,7 +40,13 @@ class Input:
     address: str
     shown: str
     is_stream: bool
-    options: dict[str, str]
+    options: Mapping[str, str | None]
+
+    @property
+    def option_words(self) -> list[str]:
+        """The options as words of a command line; one that is None is a word by itself."""
+        pairs = ((f"-{name}", value) for name, value in self.options.items())
+        return [word for pair in pairs for word in pair if word is not None]
 
 
 def open_input(

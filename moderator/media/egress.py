@@ -19,7 +19,7 @@ from time import monotonic
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from moderator.errors import ModeratorError
+from moderator.errors import URL_REFUSED, ModeratorError
 from moderator.media.address import AddressPolicy, look_up
 
 Result = TypeVar("Result")
@@ -54,6 +54,8 @@ class Gate:
     ) -> None:
         self.bytes_in = 0
         self.port = 0
+        self.told_length = False
+        """Whether the last answer by plain HTTP, playlists apart, said how long it is."""
         self._policy = policy
         self._limits = limits
         self._origin = origin
@@ -71,11 +73,11 @@ class Gate:
         return f"http://127.0.0.1:{self.port}"
 
     def take_refusals(self) -> list[str]:
-        """Connections that were not allowed since the last call, as messages."""
+        """What was not allowed since the last call, as messages: addresses, and limits met."""
         return _drain(self._refusals)
 
     def take_trouble(self) -> list[str]:
-        """Limits that were met since the last call, as messages."""
+        """Connections that could not be made since the last call, as messages."""
         return _drain(self._trouble)
 
     def forward(self, host: str, port: int, *, rtsp: bool = False) -> int:
@@ -85,8 +87,8 @@ class Gate:
         """
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            upstream = await self._connect(host, port)
-            if upstream is not None:
+            with suppress(_NoWayError):
+                upstream = await self._connect(host, port)
                 body = _rtsp_messages if rtsp else _pieces
                 await self._splice(reader, writer, *upstream, body)
 
@@ -106,16 +108,17 @@ class Gate:
                 self._tasks.add(task)
             self._writers.add(writer)
             try:
-                if self._admits():
+                # One may still be taken from the queue of a port that has just been closed.
+                if not self._closed and self._admits():
                     await serve(reader, writer)
                 writer.close()
                 await writer.wait_closed()
             except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 pass
             except _OverLimitError as error:
-                self._trouble.append(str(error))
+                self._refusals.append(str(error))
             except asyncio.LimitOverrunError:
-                self._trouble.append("headers are too long")
+                self._refusals.append(f"headers of more than {self._limits.header_bytes} bytes")
             finally:
                 if task is not None:
                     self._tasks.discard(task)
@@ -129,6 +132,13 @@ class Gate:
         return int(server.sockets[0].getsockname()[1])
 
     async def _shut(self) -> None:
+        loop = asyncio.get_running_loop()
+        for server in self._servers:
+            for listener in server.sockets:
+                loop.remove_reader(listener.fileno())
+        # asyncio leaves a connection open that it has accepted when its server closes meanwhile.
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
         for server in self._servers:
             server.close()
         for writer in self._writers:
@@ -143,10 +153,10 @@ class Gate:
         while self._recent and self._recent[0] < now - 60:
             self._recent.popleft()
         if len(self._tasks) > self._limits.connections:
-            self._trouble.append(f"more than {self._limits.connections} connections at one time")
+            self._refusals.append(f"more than {self._limits.connections} connections at one time")
             return False
         if len(self._recent) >= self._limits.connections_per_minute:
-            self._trouble.append(
+            self._refusals.append(
                 f"more than {self._limits.connections_per_minute} connections in a minute"
             )
             return False
@@ -160,38 +170,37 @@ class Gate:
             head = await reader.readuntil(b"\r\n\r\n")
         request = _REQUEST.match(head)
         if request is None:
-            writer.write(_answer(400, "Bad Request"))
+            await _say(writer, 400)
             return
         method, target = request[1].decode("latin-1"), request[2].decode("latin-1")
-        if method == "CONNECT":
-            host, _, port = target.rpartition(":")
-            upstream = await self._connect(host.strip("[]"), int(port) if port.isdigit() else 443)
-            if upstream is None:
-                await _say(writer, _answer(403, "Forbidden"))
-                return
-            await _say(writer, b"HTTP/1.1 200 Connection established\r\n\r\n")
-            await self._splice(reader, writer, *upstream, _pieces)
-            return
         try:
+            if method == "CONNECT":
+                host, _, port = target.rpartition(":")
+                upstream = await self._connect(host.strip("[]"), int(port))
+                writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                await self._splice(reader, writer, *upstream, _pieces)
+                return
             parts = urlsplit(target)
             place = parts.hostname or "", parts.port or 80
-        except ValueError:
-            place = "", 0
-        if not place[0]:
-            await _say(writer, _answer(400, "Bad Request"))
+            upstream = await self._connect(*place)
+        except _NoWayError as error:
+            await _say(writer, error.status)
             return
-        upstream = await self._connect(*place)
-        if upstream is None:
-            await _say(writer, _answer(403, "Forbidden"))
+        except ValueError:
+            await _say(writer, 400)
             return
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         extra = self._headers if place == self._origin else {}
         upstream[1].write(_forwarded(method, path, head, extra))
-        await self._splice(reader, writer, *upstream, _Response(path, self._limits))
+        await self._splice(reader, writer, *upstream, _Response(path, self._limits, self._see_head))
+
+    def _see_head(self, head: bytes) -> None:
+        self.told_length = _LENGTH.search(head) is not None
 
     async def _connect(
         self, host: str, port: int
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Raises _NoWayError, having noted why."""
         url = f"//{host}:{port}"
         loop = asyncio.get_running_loop()
         error: Exception | None = None
@@ -199,8 +208,12 @@ class Gate:
             async with asyncio.timeout(self._limits.connect_timeout_s):
                 found = await loop.run_in_executor(None, look_up, url, host, port, self._policy)
         except ModeratorError as refused:
-            (self._refusals if refused.code == "LM-111" else self._trouble).append(refused.text())
-            return None
+            not_allowed = refused.code == URL_REFUSED.code
+            (self._refusals if not_allowed else self._trouble).append(refused.text())
+            raise _NoWayError(403 if not_allowed else 502) from None
+        except TimeoutError:
+            self._trouble.append(f"{url}: the name is not answered for")
+            raise _NoWayError(504) from None
         for address in dict.fromkeys(found):
             try:
                 async with asyncio.timeout(self._limits.connect_timeout_s):
@@ -210,7 +223,7 @@ class Gate:
             except (OSError, TimeoutError) as failed:
                 error = failed
         self._trouble.append(f"{url}: {error or 'no address'}")
-        return None
+        raise _NoWayError(502)
 
     async def _splice(
         self,
@@ -271,6 +284,8 @@ def open_gate(
 
 
 _PIECE_BYTES = 1 << 16
+_TURNS = 4
+"""Of the loop: from a connection that is accepted to the task that serves it."""
 _REQUEST = re.compile(rb"([A-Z]+) (\S+) HTTP/1\.[01]\r\n")
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
 _HOP_BY_HOP = re.compile(rb"(?i)(connection|keep-alive|proxy-[\w-]+|te|upgrade)\s*:")
@@ -287,11 +302,20 @@ class _OverLimitError(Exception):
     """More came than one room may draw."""
 
 
+class _NoWayError(Exception):
+    """There is no connection to be had; `status` is what a proxy says then."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
 class _Response:
     """Reads one HTTP answer piece by piece; playlists are bounded."""
 
-    def __init__(self, path: str, limits: EgressLimits) -> None:
+    def __init__(self, path: str, limits: EgressLimits, see_head: Callable[[bytes], None]) -> None:
         self._limits = limits
+        self._see_head = see_head
         self._is_playlist = _PLAYLIST_PATH.search(path) is not None
         self._body_bytes = -1
 
@@ -301,6 +325,8 @@ class _Response:
                 head = await reader.readuntil(b"\r\n\r\n")
             self._body_bytes = 0
             self._is_playlist |= _PLAYLIST_TYPE.search(head) is not None
+            if not self._is_playlist:
+                self._see_head(head)
             return _without_hops(head) + b"Connection: close\r\n\r\n"
         data = await reader.read(_PIECE_BYTES)
         if self._body_bytes == 0:
@@ -346,12 +372,11 @@ def _without_hops(head: bytes) -> bytes:
     return b"\r\n".join((*(line for line in lines if not _HOP_BY_HOP.match(line)), b""))
 
 
-def _answer(status: int, reason: str) -> bytes:
-    return f"HTTP/1.1 {status} {reason}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
-
-
-async def _say(writer: asyncio.StreamWriter, data: bytes) -> None:
-    writer.write(data)
+async def _say(writer: asyncio.StreamWriter, status: int) -> None:
+    writer.write(
+        f"HTTP/1.1 {status} Refused by the gate\r\n"
+        "Content-Length: 0\r\nConnection: close\r\n\r\n".encode()
+    )
     await writer.drain()
 
 

@@ -89,6 +89,13 @@ class Interleaver(Generic[Item]):
         with self._change:
             return self._lanes[lane].active
 
+    def newest(self) -> tuple[float, float] | None:
+        """The time that the lane which is furthest ahead of the clock has reached, and when
+        (`time.monotonic`) it did; None before anything came."""
+        with self._change:
+            came = [(lane.reached_s, lane.active) for lane in self._lanes.values() if lane.active]
+            return max(came, key=lambda lane: lane[0] - lane[1], default=None)
+
     def wait_when_full(self) -> None:
         """From now on a full lane blocks its writer."""
         with self._change:

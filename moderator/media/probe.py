@@ -76,8 +76,7 @@ def probe_input(source: Input, *, max_frame_pixels: int, timeout_s: float) -> Me
     if not source.is_stream and _is_encrypted(Path(source.address.removeprefix("file:"))):
         reason = in_ui_language("its tracks are encrypted", "音视频轨已加密")
         raise ModeratorError(NOT_MEDIA, path=source.shown, reason=reason)
-    options = {"max_pixels": str(max_frame_pixels), **source.options}
-    flags = [word for name, value in options.items() for word in (f"-{name}", value)]
+    flags = ["-max_pixels", str(max_frame_pixels), *source.option_words]
     # Without an output ffmpeg prints what it found and stops.
     arguments = [find_ffmpeg(), *QUIET, *flags, "-i", source.address]
     log = run(arguments, source.shown, timeout_s).log

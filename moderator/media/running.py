@@ -84,7 +84,9 @@ class RunningFfmpeg:
         items: Interleaver[Item],
         reading: Reading,
         confinement: Confinement | None = None,
+        on_open: Callable[[MediaInfo | None], None] | None = None,
     ) -> None:
+        """`on_open` is called with what the banner tells before anything is read."""
         self.info: MediaInfo | None = None
         """What the banner tells; None until ffmpeg has opened its input."""
         self.errors: deque[str] = deque(maxlen=_LOG_LINES)
@@ -97,6 +99,7 @@ class RunningFfmpeg:
         self._clocks = clocks
         self._items = items
         self._reading = reading
+        self._on_open = on_open
         self._zero_known = threading.Event()
         self._sizes = _Sizes()
         self._threads: list[threading.Thread] = []
@@ -208,6 +211,8 @@ class RunningFfmpeg:
             zero_s = self.info.start_s if self.info else self._reading.expected_zero_s
         for clock in self._clocks.values():
             clock.zero_s = zero_s
+        if self._on_open is not None:
+            self._on_open(self.info)
         self._zero_known.set()
 
     def _read_audio(self, samples: IO[bytes], lines: IO[bytes]) -> None:

@@ -64,26 +64,29 @@ class SessionClock:
             self._base_s = media_s
             self._lead_s = max(media_s, self._wall() - zero_wall_s) - self._now()
 
+    @property
+    def has_begun(self) -> bool:
+        return self._lead_s is not None
+
     def place(
-        self, start_pts_s: float | None, newest_s: float, tolerance_s: float = 1.5
+        self, start_pts_s: float | None, newest_s: float, at: float, tolerance_s: float = 1.5
     ) -> Placement:
-        """Place a connection whose newest item, by its own times, has just arrived.
+        """Place a connection whose newest item, by its own times, arrived `at` (monotonic).
 
         `start_pts_s` is the PTS at which its own times are zero, None when not known.
         """
         with self._lock:
-            placement = self._placement(start_pts_s, newest_s, tolerance_s)
+            placement = self._placement(start_pts_s, newest_s, at, tolerance_s)
             self._base_s = placement.base_s
             self._start_pts_s = start_pts_s
             self._seconds.clear()
             self._first_lead_s = None
             return placement
 
-    def arrived(self, end_s: float) -> None:
-        """The session has arrived at media-clock second `end_s`."""
+    def arrived(self, media_s: float, at: float) -> None:
+        """Media-clock second `media_s` arrived `at` (monotonic)."""
         with self._lock:
-            now = self._now()
-            lead_s = end_s - now
+            now, lead_s = at, media_s - at
             if not self._seconds or now - self._seconds[-1][0] >= 1.0:
                 self._seconds.append((now, lead_s))
             elif lead_s > self._seconds[-1][1]:
@@ -119,11 +122,11 @@ class SessionClock:
             return (max(lately) if lately else self._seconds[-1][1]) - self._first_lead_s
 
     def _placement(
-        self, start_pts_s: float | None, newest_s: float, tolerance_s: float
+        self, start_pts_s: float | None, newest_s: float, at: float, tolerance_s: float
     ) -> Placement:
         if self._lead_s is None or self._base_s is None:
             return Placement(0.0, by_pts=True)
-        expected_s = self._lead_s + self._now()
+        expected_s = self._lead_s + at
         if start_pts_s is not None and self._start_pts_s is not None:
             base_s = self._base_s + start_pts_s - self._start_pts_s
             if abs(base_s + newest_s - expected_s) <= tolerance_s:

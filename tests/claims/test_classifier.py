@@ -28,7 +28,7 @@ from moderator.records import Disposition, ScriptLine
 from tests.claims.conftest import rule
 
 CLEAN_SPEECH = Path(__file__).parents[1] / "data" / "clean_speech"
-SUSPECTS_PER_1000 = 4
+SUSPECTS_PER_1000 = 25
 EVASIVE = "喝半个月瓶瓶罐罐都不用吃了"
 
 
@@ -91,8 +91,8 @@ def test_classifier_gives_way_to_a_pattern_in_the_same_words(load):
 
 
 def test_classifier_gives_way_to_an_exemption_of_the_same_category(load):
-    text = "我们去的是国家级森林公园"
-    acquitting = rule(unless={"covering": ["国家级森林公园"]})
+    text = "我们去的是国家级样板段"
+    acquitting = rule(unless={"covering": ["国家级样板段"]})
     claim = semantic_rule("absolute_term")
     says = {text: Reading("absolute_term", 0.99)}
 

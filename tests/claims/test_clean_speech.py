@@ -1,18 +1,21 @@
-"""The gate: harmless talk accuses no one, and rarely asks for a second look.
+"""The gate: harmless talk raises no alarm that is not known and explained.
 
-A new alarm is mended in the rule. Where that cannot be done yet, the line goes into
-`tests/data/clean_speech_known.yaml` with the rule and the reason.
+The engine is the shipped one, classifier included. A new alarm is mended where it comes from. Where
+that cannot be done yet, the line goes into `tests/data/clean_speech_known.yaml` under its rule, with the
+reason.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
+import pytest
 import yaml
 
+from moderator.claims.classifier import semantic_matchers
 from moderator.claims.engine import ClaimEngine, ClaimSession
 from moderator.claims.rules import load_rules
 from moderator.records import Disposition, Room, ScriptLine
@@ -20,8 +23,11 @@ from moderator.records import Disposition, Room, ScriptLine
 DATA = Path(__file__).parents[1] / "data"
 KNOWN = DATA / "clean_speech_known.yaml"
 
-SECOND_LOOKS_PER_1000 = 5
-"""How many lines in a thousand may be `suspect` or `needs_proof`."""
+ALARMS_PER_1000 = 15
+"""How many known alarms there may be in a thousand lines: the list is no rubbish heap."""
+PHRASE_CHARS = 9
+"""A run of characters this long is a phrase; as a template it may not come back all the time."""
+MOST_REPEATS = 12
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,8 @@ def talk() -> dict[str, str]:
 @cache
 def alarms() -> tuple[Alarm, ...]:
     """What every line gives by itself, without a passport."""
-    engine = ClaimEngine(load_rules())
+    pack = load_rules()
+    engine = ClaimEngine(pack, semantic_matchers(pack))
     found = []
     for place, text in talk().items():
         for sighting in ClaimSession(engine, Room(), []).observe(ScriptLine(text)):
@@ -60,43 +67,46 @@ def alarms() -> tuple[Alarm, ...]:
 
 
 @cache
-def known() -> tuple[dict[str, Any], ...]:
+def known() -> dict[tuple[str, str], str]:
+    """(rule, line) → why the alarm is put up with."""
     entries = yaml.safe_load(KNOWN.read_text(encoding="utf-8"))["known"]
-    return tuple(entries)
-
-
-def accusations() -> set[tuple[str, str]]:
     return {
-        (alarm.text, alarm.rule) for alarm in alarms() if alarm.disposition is Disposition.VIOLATION
+        (entry["rule"], line): str(entry["reason"]) for entry in entries for line in entry["lines"]
     }
 
 
 def test_clean_speech_is_enough_to_mean_something() -> None:
-    assert len(talk()) > 1000
-    assert sum(map(len, talk().values())) > 25_000
+    assert len(talk()) > 6500
+    assert sum(map(len, talk().values())) > 200_000
 
 
-def test_clean_speech_accuses_no_one() -> None:
-    excused = {(entry["text"], entry["rule"]) for entry in known()}
-    fresh = [
-        str(alarm)
-        for alarm in alarms()
-        if alarm.disposition is Disposition.VIOLATION and (alarm.text, alarm.rule) not in excused
-    ]
+def test_clean_speech_is_not_made_from_templates() -> None:
+    phrases = Counter(
+        phrase
+        for text in talk().values()
+        for phrase in {text[i : i + PHRASE_CHARS] for i in range(len(text) - PHRASE_CHARS + 1)}
+    )
+    assert [phrase for phrase, count in phrases.items() if count > MOST_REPEATS] == []
+
+
+@pytest.mark.slow
+def test_clean_speech_raises_no_new_alarm() -> None:
+    fresh = [str(alarm) for alarm in alarms() if (alarm.rule, alarm.text) not in known()]
     assert fresh == []
 
 
-def test_clean_speech_rarely_asks_for_a_second_look() -> None:
-    doubtful = [alarm for alarm in alarms() if alarm.disposition is not Disposition.VIOLATION]
-    allowed = SECOND_LOOKS_PER_1000 * len(talk()) / 1000
-    assert len(doubtful) <= allowed, "\n".join(map(str, doubtful))
+@pytest.mark.slow
+def test_clean_speech_accuses_no_one() -> None:
+    firm = [str(alarm) for alarm in alarms() if alarm.disposition is Disposition.VIOLATION]
+    assert firm == []
 
 
-def test_clean_speech_known_alarms_are_real_and_explained() -> None:
-    for entry in known():
-        assert entry["text"] in talk().values(), f"the line is gone, take it out: {entry}"
-        assert (entry["text"], entry["rule"]) in accusations(), f"mended, take it out: {entry}"
-        assert len(entry["reason"]) >= 20, entry
+@pytest.mark.slow
+def test_clean_speech_known_alarms_are_real_explained_and_few() -> None:
+    raised = {(alarm.rule, alarm.text) for alarm in alarms()}
+    assert sorted(set(known()) - raised) == [], "mended or gone: take them out"
+    assert all(len(reason) >= 12 for reason in known().values())
+    assert len(known()) <= ALARMS_PER_1000 * len(talk()) / 1000
 
 
 def test_clean_speech_gate_would_notice_an_accusation() -> None:

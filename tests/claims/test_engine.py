@@ -253,3 +253,169 @@ def test_passport_wrong_type_names_the_field() -> None:
         passport_from(["不是映射"], "p.yaml[0]")
     with pytest.raises(ModeratorError, match="category"):
         passport_from({"category": "snack"}, "p.yaml[0]")
+
+
+def across_rule(**across: Any) -> dict[str, Any]:
+    body = {
+        "window_s": 8,
+        "parts": [
+            {"terms": ["祛斑"], "channels": ["screen", "speech"]},
+            {"regex": "(?:这个|它){gap:6}(?:用了|抹了){gap:6}没了", "channels": ["speech"]},
+        ],
+        **across,
+    }
+    return rule(category="cosmetic_medical", match=[{"across": body}])
+
+
+def banner(text: str, start: float, end: float) -> ScreenText:
+    return ScreenText(text, start, end, Box(0, 0, 9, 9), start, 0.9, "test")
+
+
+def test_engine_joins_a_banner_and_speech_and_shows_both(load: Load) -> None:
+    session = ClaimSession(ClaimEngine(load(across_rule())))
+    assert session.observe(banner("祛斑精华\n限时", 0.0, 90.0)) == []
+    (found,) = session.observe(speech("这个晚上抹了一周就没了", start=60.0))
+    assert found.finding.quote == "祛斑…这个晚上抹了一周就没了"
+    assert "【画面】祛斑精华" in found.context
+    assert "【口播】" in found.context
+    begin, end = found.span
+    assert found.context[begin:end].startswith("祛斑")
+    assert found.context[begin:end].endswith("就没了")
+    assert (round(found.start_s), round(found.end_s)) == (60, 62)
+
+
+def test_engine_joins_utterances_only_within_the_window(load: Load) -> None:
+    pack = load(across_rule())
+    near = ClaimSession(ClaimEngine(pack))
+    near.observe(speech("今天讲祛斑", start=0.0))
+    near.observe(speech("先把灯光调一下", start=4.0))
+    assert near.observe(speech("它抹了就没了", start=8.0))
+    far = ClaimSession(ClaimEngine(pack))
+    far.observe(speech("今天讲祛斑", start=0.0))
+    assert far.observe(speech("它抹了就没了", start=20.0)) == []
+    gone = ClaimSession(ClaimEngine(pack))
+    gone.observe(banner("祛斑精华", 0.0, 10.0))
+    assert gone.observe(speech("它抹了就没了", start=60.0)) == []
+
+
+def test_engine_joins_nothing_when_a_part_is_denied(load: Load) -> None:
+    session = ClaimSession(ClaimEngine(load(across_rule())))
+    session.observe(speech("这瓶可不能祛斑", start=0.0))
+    assert session.observe(speech("它抹了就没了", start=4.0)) == []
+
+
+def test_engine_ordered_parts_must_come_in_order(load: Load) -> None:
+    pack = load(across_rule(ordered=True))
+    session = ClaimSession(ClaimEngine(pack))
+    session.observe(speech("它抹了就没了", start=0.0))
+    assert session.observe(speech("今天讲祛斑", start=4.0)) == []
+
+
+def test_engine_hears_a_part_by_its_sound_and_only_suspects(load: Load) -> None:
+    parts = [{"lexicon": "lexicon_ills"}, {"terms": ["都在喝这个"]}]
+    pack = load(
+        rule(match=[{"across": {"window_s": 8, "parts": parts}}]),
+        lexicon_ills={"name": "lexicon_ills", "phonetic": True, "terms": ["糖尿病"]},
+    )
+    session = ClaimSession(ClaimEngine(pack))
+    session.observe(speech("糖尿饼的老哥", start=0.0))
+    (found,) = session.observe(speech("现在都在喝这个", start=5.0))
+    assert found.finding.disposition is Disposition.SUSPECT
+    assert "糖尿病" in found.finding.quote
+
+
+def test_engine_script_lines_are_joined_at_the_pace_of_speech(load: Load) -> None:
+    body = across_rule()
+    for part in body["match"][0]["across"]["parts"]:
+        part.pop("channels")
+    session = ClaimSession(ClaimEngine(load(body)))
+    session.observe(ScriptLine("今天讲祛斑", line=1))
+    (found,) = session.observe(ScriptLine("它抹了就没了", line=2))
+    assert found.observation.line == 2  # type: ignore[union-attr]
+
+
+def test_engine_keeps_and_downgrades_what_the_next_utterance_takes_back(load: Load) -> None:
+    session = ClaimSession(ClaimEngine(load(rule())))
+    (said,) = session.observe(speech("这是国家级的品质", start=0.0))
+    (amended,) = session.observe(speech("啊口误口误，是很好的品质", start=4.0))
+    assert amended.amends is said
+    assert amended.finding.disposition is Disposition.SUSPECT
+    assert amended.finding.severity == "low"
+    assert "口误" in amended.finding.reasons[-1]
+
+
+@pytest.mark.parametrize("later", ["没有口误我就是这么说的", "谢谢大家支持"])
+def test_engine_amends_nothing_without_a_correction(load: Load, later: str) -> None:
+    session = ClaimSession(ClaimEngine(load(rule())))
+    session.observe(speech("这是国家级的品质", start=0.0))
+    assert session.observe(speech(later, start=4.0)) == []
+
+
+def test_engine_correction_comes_too_late(load: Load) -> None:
+    session = ClaimSession(ClaimEngine(load(rule())))
+    session.observe(speech("这是国家级的品质", start=0.0))
+    assert session.observe(speech("刚才口误了", start=60.0)) == []
+
+
+AUDIENCES = {
+    "groups": {
+        "elderly": {"name": {"zh": "老年人", "en": "the elderly"}, "said": ["叔叔阿姨"]},
+    },
+    "not_categories": ["minors"],
+}
+
+
+def test_engine_talk_to_the_elderly_raises_severity_with_the_reason(load: Load) -> None:
+    pack = load(rule(severity="medium"), audiences=AUDIENCES)
+    plain = ClaimSession(ClaimEngine(pack)).observe(speech("这是国家级的品质"))
+    assert plain[0].finding.severity == "medium"
+    session = ClaimSession(ClaimEngine(pack))
+    session.observe(speech("叔叔阿姨听我说", start=0.0))
+    (found,) = session.observe(speech("这是国家级的品质", start=6.0))
+    assert found.finding.severity == "high"
+    assert any("老年人" in reason for reason in found.finding.reasons)
+    later = ClaimSession(ClaimEngine(pack))
+    later.observe(speech("叔叔阿姨听我说", start=0.0))
+    assert later.observe(speech("这是国家级的品质", start=60.0))[0].finding.severity == "medium"
+
+
+def test_engine_severity_stays_where_the_rule_is_about_that_audience(load: Load) -> None:
+    pack = load(rule(severity="medium", category="minors"), audiences=AUDIENCES)
+    (found,) = findings(pack, "叔叔阿姨这是国家级的品质")
+    assert found.finding.severity == "medium"
+
+
+def test_engine_denial_inside_the_words_is_seen(load: Load) -> None:
+    pack = load(rule(match=[{"regex": "海鲜过敏{gap:12}试试"}]))
+    assert findings(pack, "海鲜过敏的朋友喝这个试试")
+    assert findings(pack, "海鲜过敏的朋友千万别尝试试") == []
+
+
+def test_engine_words_that_are_only_spoken_of(load: Load) -> None:
+    pack = load(rule(match=[{"terms": ["顶级"]}]))
+    assert findings(pack, "有一家把“顶级”两个字换成了材质和尺寸") == []
+    assert findings(pack, "这就是“顶级”的面膜")
+
+
+def test_engine_expired_document_is_named(load: Load) -> None:
+    pack = load(rule(needs=["sales_report"]))
+    late = {"name": "茶", "proofs": [{"kind": "sales_report", "valid_until": "2021-03-01"}]}
+    (found,) = findings(pack, "最好", passport_from(late, "t"))
+    assert any("2021-03-01" in one for one in found.finding.exemptions_considered)
+
+
+def test_engine_rule_against_the_passport_is_silent_without_a_contradiction(load: Load) -> None:
+    body = rule(
+        category="false_origin_or_ingredient",
+        match=[{"regex": "产自{gap:4}五常"}],
+        applies={"against_passport": True},
+    )
+    pack = load(body)
+    assert findings(pack, "产自五常") == []
+    here = passport_from({"name": "米", "origin": "黑龙江五常"}, "t")
+    assert findings(pack, "产自五常", here) == []
+    elsewhere = passport_from({"name": "米", "origin": "江苏盐城"}, "t")
+    (found,) = findings(pack, "产自五常", elsewhere)
+    assert found.finding.disposition is Disposition.VIOLATION
+    assert "五常" in found.finding.reasons[0]
+    assert "江苏盐城" in found.finding.reasons[0]

@@ -6,7 +6,7 @@ from time import monotonic, sleep
 
 import pytest
 
-from moderator.media.interleave import Interleaver, Stalled
+from moderator.media.interleave import Interleaver, NothingYet, Stalled
 
 
 def two_lanes(bound: int = 100, patience_s: float = 30.0) -> Interleaver[str]:
@@ -120,3 +120,42 @@ def test_interleave_error_of_a_writer_reaches_the_reader_after_the_rest() -> Non
     assert items.take(1.0) == "good"
     with pytest.raises(OSError, match="disk gone"):
         items.take(1.0)
+
+
+def test_interleave_lane_that_drops_never_blocks_its_writer() -> None:
+    items: Interleaver[str] = Interleaver({"a": 2}, when_full="drop")
+    for time in range(5):
+        assert items.put("a", float(time), f"a{time}")
+    items.finish("a")
+    assert list(iter(lambda: items.take(1.0), None)) == ["a3", "a4"]
+    assert items.dropped("a") == 3
+
+
+def test_interleave_lane_may_be_told_to_wait_later() -> None:
+    items: Interleaver[str] = Interleaver({"a": 1}, when_full="drop")
+    items.wait_when_full()
+    items.put("a", 0.0, "first")
+    writer = in_thread(lambda: items.put("a", 1.0, "second"))
+    assert items.take(5.0) == "first"
+    assert items.take(5.0) == "second"
+    writer.join(5)
+    assert items.dropped("a") == 0
+
+
+def test_interleave_gives_up_waiting_when_told_to() -> None:
+    items = two_lanes()
+    items.put("v", 1.0, "waits for the sound")
+    with pytest.raises(NothingYet):
+        items.take(60.0, 0.01)
+
+
+def test_interleave_newest_is_the_lane_that_is_furthest() -> None:
+    items = two_lanes()
+    assert items.newest() is None
+    items.put("a", 3.0, "sound")
+    items.reached("v", 7.0)
+    newest = items.newest()
+    assert newest is not None
+    assert newest[0] == 7.0
+    assert newest[1] <= monotonic()
+    assert items.last_sign("v") >= items.last_sign("a") > 0

@@ -1,0 +1,56 @@
+"""How sure a finding is, all told: which rule met the words, and what the sentence means.
+
+A pattern knows the words and not what is said with them: 降糖 stands in a claim and in
+驼奶没有胰岛素能降糖这一说 alike. The classifier reads the sentence. Their evidence adds up in
+log-odds:
+
+    log-odds = intercept + meaning × classifier's log-odds + rule × the rule's own log-odds
+
+where the rule's own log-odds say how much more often it meets unlawful than lawful sentences. All
+figures come from the corpus (`models/claim_classifier/weigh.py` fits them on families that the
+classifier was not trained on) and lie in `rules/<jurisdiction>/weights.yaml`. Without a classifier
+nothing is weighed, and the rules stand alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import exp
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """`floor` and `firm` are chances: a finding below the first is dropped, and only one above the
+    second may say `violation`. Rules that the corpus never met have `unmet` as their log-odds."""
+
+    intercept: float
+    meaning: float
+    rule: float
+    floor: float
+    firm: float
+    unmet: float
+    rules: Mapping[str, float]
+
+    def chance(self, rule_id: str, meaning: float) -> float:
+        """Probability (0–1) that a finding of this rule is right, where the classifier gives the
+        sentence the log-odds `meaning`."""
+        own = self.rules.get(rule_id, self.unmet)
+        log_odds = self.intercept + self.meaning * meaning + self.rule * own
+        return 1.0 / (1.0 + exp(-max(-30.0, min(30.0, log_odds))))
+
+
+def weights_from(body: Mapping[str, Any]) -> Weights | None:
+    """The weights of a rule pack, None where it has none."""
+    if not body:
+        return None
+    return Weights(
+        intercept=float(body["intercept"]),
+        meaning=float(body["meaning"]),
+        rule=float(body["rule"]),
+        floor=float(body["floor"]),
+        firm=float(body["firm"]),
+        unmet=float(body["unmet"]),
+        rules={str(name): float(value) for name, value in body["rules"].items()},
+    )

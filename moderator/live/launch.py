@@ -1,0 +1,163 @@
+"""From configuration to running rooms: loads the models once and wires everything up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import structlog
+
+from moderator.config import Settings
+from moderator.errors import ENGINE_MISSING, OUT_WRITE, ModeratorError
+from moderator.live.config import WatchConfig
+from moderator.live.evidence import EvidenceWorker
+from moderator.live.feeds import StreamFeeds
+from moderator.live.health import Health, HealthServer
+from moderator.live.rulebook import Rulebook
+from moderator.live.runner import Shared
+from moderator.live.screen import ScreenWorker
+from moderator.live.speech import SpeechWorker
+from moderator.live.supervisor import Supervisor
+from moderator.live.unfinished import take_up
+from moderator.records import Violation
+from moderator.retention import Janitor, load_retention
+from moderator.sinks.config import DEFAULT_SINKS, build_deliveries
+from moderator.sinks.delivery import Deliveries
+from moderator.sinks.journal import FILE_NAME, Journal
+
+log = structlog.get_logger()
+
+
+@contextmanager
+def watching(
+    config: WatchConfig,
+    settings: Settings,
+    out: Path,
+    *,
+    realtime: bool = False,
+    reload_config: Callable[[], WatchConfig] | None = None,
+    on_record: Callable[[Violation], None] | None = None,
+    on_tick: Callable[[Supervisor], None] | None = None,
+) -> Iterator[Supervisor]:
+    """Everything ready to `run`; on leaving, sinks are drained and the journal is closed.
+
+    Raises what is wrong with the configuration, the models or `out` before any room is opened.
+    """
+    with ExitStack() as stack:
+        rulebook = Rulebook.load(config.rules, config.jurisdiction, classifier=settings.classifier)
+        speech, screen, engines = _workers(config, settings, rulebook)
+        _make_folder(out)
+        journal = stack.enter_context(Journal.open(out / FILE_NAME, owner=True))
+        deliveries = build_deliveries(journal, config.sinks or DEFAULT_SINKS, out=out)
+        deliveries.start()
+        stack.callback(_end_deliveries, deliveries, config.limits.drain_s)
+        janitor = Janitor(journal, out, load_retention(config.retention))
+        janitor.start()
+        stack.callback(janitor.stop)
+        evidence = EvidenceWorker(out, config.evidence, most=config.limits.evidence_queue)
+        shared = Shared(
+            config=config,
+            rulebook=rulebook,
+            journal=journal,
+            feeds=StreamFeeds(
+                config,
+                out / "rings",
+                realtime=realtime,
+                allow_private=settings.allow_private,
+                max_frame_pixels=settings.max_frame_pixels,
+            ),
+            speech=speech,
+            screen=screen,
+            evidence=evidence,
+            engines=engines,
+            lang=settings.lang,
+        )
+        supervisor = Supervisor(
+            shared,
+            reload_config=reload_config,
+            deliveries=deliveries.all,
+            unfinished=take_up(journal, config.rooms),
+            on_record=on_record,
+            teleprompter=config.teleprompter,
+            on_tick=on_tick,
+        )
+        health = HealthServer(
+            Health(
+                supervisor.metrics.text,
+                supervisor.faults,
+                supervisor.not_ready,
+                supervisor.rooms,
+            ),
+            config.metrics.host,
+            config.metrics.port,
+        )
+        health.start()
+        stack.callback(health.stop)
+        supervisor.port = health.port
+        yield supervisor
+
+
+def _workers(
+    config: WatchConfig, settings: Settings, rulebook: Rulebook
+) -> tuple[SpeechWorker | None, ScreenWorker | None, dict[str, str]]:
+    speech = screen = None
+    engines: dict[str, str] = {}
+    if settings.audio and any(room.audio for room in config.rooms):
+        speech = _speech(config, settings, rulebook)
+        engines["asr"] = speech.engine.name
+    if settings.video and any(room.video for room in config.rooms):
+        screen = _screen(settings)
+        engines["ocr"] = screen.ocr.name
+    return speech, screen, engines
+
+
+def _speech(config: WatchConfig, settings: Settings, rulebook: Rulebook) -> SpeechWorker:
+    from moderator.asr import ENGINES
+    from moderator.asr.shared_vad import SharedSileroVad
+
+    threads = {"threads": config.speech.threads} if config.speech.threads else {}
+    engine = ENGINES.create(
+        settings.asr_engine,
+        model=settings.asr_model,
+        beam_size=config.speech.beam,
+        batch_size=config.speech.batch,
+        **threads,
+    )
+    return SpeechWorker(
+        engine,
+        SharedSileroVad(),
+        config.speech,
+        likenesses=rulebook.likenesses,
+        max_lag_s=config.limits.max_lag_s,
+    )
+
+
+def _screen(settings: Settings) -> ScreenWorker:
+    from moderator.vision import ENGINES
+
+    ocr = ENGINES.create(settings.ocr_engine)
+    try:
+        from moderator.vision.codes import ZxingCodes
+    except ImportError as error:
+        raise ModeratorError(
+            ENGINE_MISSING,
+            name=settings.ocr_engine,
+            package=error.name,
+            install="live-stream-moderator[embedded]",
+        ) from None
+    return ScreenWorker(ocr, ZxingCodes())
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModeratorError(OUT_WRITE, path=out, reason=error.strerror or error) from None
+
+
+def _end_deliveries(deliveries: Deliveries, drain_s: float) -> None:
+    """What does not arrive in time stays in the journal for the next run."""
+    if not deliveries.drain(drain_s):
+        log.warning("sinks.not_drained", pending=sum(one.pending for one in deliveries.stats()))
+    deliveries.close()

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from moderator.live.screen import Picture, ScreenWatch, ScreenWorker, Seen
+from moderator.media.blocks import VideoFrame
+from tests.live.fakes import Clock, FakeOcr, picture
+from tests.outputs.builders import code, screen_text
+
+
+def test_screen_watch_tells_of_a_text_when_two_frames_agree_and_once() -> None:
+    watch = ScreenWatch()
+    text = screen_text("国家级品质", 0, 2)
+    assert watch.update([text], []) == ([], [])
+    later = replace(text, end=4.0)
+    assert watch.update([later], []) == ([later], [])
+    assert watch.update([replace(text, end=6.0)], []) == ([], [])
+    gone = replace(text, end=7.0)
+    assert watch.update([], [gone]) == ([], [(later, gone)])
+
+
+def test_screen_watch_half_a_word_of_an_animation_is_not_told() -> None:
+    watch = ScreenWatch()
+    watch.update([screen_text("国家")], [])
+    whole = screen_text("国家级品质")
+    assert watch.update([whole], []) == ([], [])
+    assert watch.update([whole], []) == ([whole], [])
+
+
+def test_screen_watch_tells_of_what_was_gone_at_once_when_it_ends() -> None:
+    text = screen_text("限时")
+    assert ScreenWatch().update([], [text]) == ([text], [(text, text)])
+
+
+def test_screen_watch_a_text_read_a_little_differently_is_the_same() -> None:
+    watch = ScreenWatch()
+    watch.update([screen_text("全网最低价只要九块九")], [])
+    watch.update([screen_text("全网最低价只要九块九")], [])
+    assert watch.update([screen_text("全网最低价只耍九块九")], []) == ([], [])
+
+
+def test_screen_watch_another_price_is_another_text() -> None:
+    watch = ScreenWatch()
+    for price in ("到手价 ¥199", "到手价 ¥299"):
+        watch.update([screen_text(price)], [])
+        new, _ = watch.update([screen_text(price)], [])
+        assert [seen.text for seen in new] == [price]
+
+
+def test_screen_watch_a_code_is_sure_at_once() -> None:
+    seen = code("https://example.com")
+    assert ScreenWatch().update([seen], []) == ([seen], [])
+
+
+def test_screen_watch_forgets_tracks_that_were_merged_away() -> None:
+    watch = ScreenWatch()
+    piece = screen_text("七天", 0, 2)
+    watch.update([piece], [])
+    watch.update([piece], [])
+    whole = screen_text("买一送一", 0, 100)
+    new, gone = watch.update([whole], [])
+    assert gone == [(piece, piece)]
+    assert new == []
+
+
+@dataclass
+class Listener:
+    seen: list[Picture] = field(default_factory=list)
+    gone: list[tuple[Seen, Seen]] = field(default_factory=list)
+    ended: int = 0
+
+    def on_seen(self, picture: Picture) -> None:
+        self.seen.append(picture)
+
+    def on_gone(self, first: Seen, last: Seen) -> None:
+        self.gone.append((first, last))
+
+    def on_screen_end(self) -> None:
+        self.ended += 1
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    monkeypatch.setattr("moderator.live.screen.IDLE_S", 0.0)
+    return Clock()
+
+
+def show(worker: ScreenWorker, clock: Clock, room: str, second: float, brightness: int) -> None:
+    clock.now = 100 + second
+    worker.look(room, VideoFrame(second, picture(brightness)))
+
+
+def test_screen_text_is_told_while_it_is_on_the_screen_with_its_frame(clock: Clock) -> None:
+    worker, listener = ScreenWorker(FakeOcr({200: "国家级品质"}), clock=clock), Listener()
+    worker.open("a", listener, interval_s=2.0)
+    for second in (0, 2, 4):
+        show(worker, clock, "a", second, 200)
+        worker.step()
+    (told,) = listener.seen
+    assert told.seen.text == "国家级品质"
+    assert told.jpeg is not None
+    assert told.jpeg.startswith(b"\xff\xd8")
+    assert listener.gone == []
+    worker.finish("a")
+    worker.step()
+    assert [last.text for _, last in listener.gone] == ["国家级品质"]
+    assert listener.ended == 1
+
+
+def test_screen_older_frames_give_way_and_are_counted(clock: Clock) -> None:
+    worker, listener = ScreenWorker(FakeOcr({}), clock=clock), Listener()
+    worker.open("a", listener, interval_s=1.0)
+    for second in range(5):
+        show(worker, clock, "a", second, 50)
+    worker.step()
+    assert worker.stats.frames == 1
+    assert worker.stats.replaced == 4
+
+
+def test_screen_rarer_frames_and_low_risk_rooms_when_degraded(clock: Clock) -> None:
+    ocr = FakeOcr({})
+    worker = ScreenWorker(ocr, clock=clock)
+    calm, risky = Listener(), Listener()
+    worker.open("calm", calm, interval_s=1.0, low_risk=True)
+    worker.open("risky", risky, interval_s=1.0)
+
+    def frames(begin: int, end: int) -> int:
+        before = worker.stats.frames
+        for second in range(begin, end):
+            for room in ("calm", "risky"):
+                show(worker, clock, room, second, 50 + second)
+            for _ in range(3):
+                worker.step()
+        return worker.stats.frames - before
+
+    assert frames(0, 8) == 16
+    worker.set_factor(2.0)
+    assert frames(8, 16) == 8
+    worker.skip_low_risk = True
+    assert frames(16, 24) == 4
+
+
+def test_screen_a_picture_the_reader_cannot_stand_costs_that_picture(clock: Clock) -> None:
+    class Broken(FakeOcr):
+        def read(self, image: object) -> list[object]:  # type: ignore[override]
+            raise RuntimeError("no")
+
+    worker, listener = ScreenWorker(Broken({}), clock=clock), Listener()
+    worker.open("a", listener, interval_s=1.0)
+    show(worker, clock, "a", 0, 200)
+    assert worker.step()
+    worker.finish("a")
+    worker.step()
+    assert worker.stats.failures == 1
+    assert listener.ended == 1

@@ -533,6 +533,7 @@ SINK_SECRET = ErrorSpec(
     "{place}：{reason}",
     "secrets come from the environment; a webhook secret is whsec_ and base64",
     "密钥来自环境变量；webhook 密钥以 whsec_ 开头，后接 base64",
+)
 
 # --- LM-9xx the review console and its API ------------------------------------------
 

@@ -18,6 +18,7 @@ from moderator.review.api import (
     check,
     figures,
     filters,
+    ingest,
     people,
     problems,
     rooms,
@@ -33,6 +34,8 @@ from moderator.review.settings import ReviewSettings, load_review_settings
 from moderator.review.signing import Signer
 
 API = "/api/v1"
+
+MODULES = (auth, people, violations, appeals, filters, rooms, check, figures, ingest, system)
 
 DESCRIPTION = """Violations in live rooms: the queue, decisions, evidence, appeals, figures.
 
@@ -75,7 +78,7 @@ def create_app(
     )
     app.state.house = House(settings, checker)
     problems.install(app)
-    for module in (auth, people, violations, appeals, filters, rooms, check, figures, system):
+    for module in MODULES:
         app.include_router(module.router, prefix=API, responses=RESPONSES)
     app.include_router(system.open_router)
     _add_console(app)

@@ -27,6 +27,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from moderator.errors import INGEST_INVALID, NO_SESSION, ModeratorError
+from moderator.media.clips import frame_at, save_frame
+from moderator.media.probe import probe
+from moderator.media.room_state import RoomState
 from moderator.outputs.labels import encodable
 from moderator.records import Disposition, Room, Severity
 from moderator.review import audit, search
@@ -43,6 +46,8 @@ from moderator.review.models import (
     new_id,
     utcnow,
 )
+from moderator.review.rooms import LIVE_STATES
+from moderator.sinks.envelope import Envelope
 
 RISK_OF_DISPOSITION = {
     Disposition.VIOLATION: 1.0,
@@ -384,6 +389,7 @@ def put_folder(
     home = keep_files(folder, data_dir, session, manifest, media) if copy else folder
     observations = [*_lines(folder / "transcript.jsonl"), *_lines(folder / "screen.jsonl")]
     source = str(manifest.get("source", ""))
+    picture = _last_frame(records, home) or _middle_frame(media if copy else None, home)
     with database.write() as db:
         row = put_room(db, room, source=source, organisation_id=organisation_id)
         broadcast = put_broadcast(
@@ -400,8 +406,34 @@ def put_folder(
         )
         put_observations(db, broadcast, observations)
         put_violations(db, [{**record, "room": room.id} for record in records])
+        if row.state not in LIVE_STATES:
+            row.broadcast_id = broadcast.id
+            row.last_frame = picture
+            spoken = [body["text"] for body in observations if body.get("channel") == "speech"]
+            row.last_words = str(spoken[-1]) if spoken else ""
         announce(db, "room.updated", row.id, row.organisation_id, {"state": row.state})
     return session
+
+
+def _last_frame(records: Sequence[Mapping[str, Any]], home: Path) -> str:
+    """The newest picture there is of the room: the frame of its last violation that has one."""
+    for record in sorted(records, key=lambda one: float(one["start"]), reverse=True):
+        for name in reversed(record["evidence"].get("frames") or ()):
+            if (home / name).is_file():
+                return str(name)
+    return ""
+
+
+def _middle_frame(media: Path | None, home: Path) -> str:
+    """A picture of a recording in which nothing was found; none of sound alone."""
+    if media is None:
+        return ""
+    name = "frames/middle.jpg"
+    (home / "frames").mkdir(parents=True, exist_ok=True)
+    with suppress(ModeratorError, OSError):
+        save_frame(frame_at(media, 0.5 * (probe(media).duration_s or 0.0)), [], home / name)
+        return name
+    return ""
 
 
 def keep_files(
@@ -412,8 +444,7 @@ def keep_files(
     media: Path | None = None,
 ) -> Path:
     """Copy what the manifest names, and the recording, to where the server keeps evidence."""
-    safe = hashlib.sha256(session.encode()).hexdigest()[:16]
-    home = data_dir / "evidence" / safe
+    home = home_of(data_dir, session)
     for name in (*manifest.get("files", {}), "manifest.json"):
         source = (folder / name).resolve()
         if not source.is_relative_to(folder.resolve()) or not source.is_file():
@@ -422,6 +453,11 @@ def keep_files(
     if media is not None:
         _link(media, home / "media" / media.name)
     return home
+
+
+def home_of(data_dir: Path, session: str) -> Path:
+    """Where the server keeps a broadcast's evidence; ids may hold what file names may not."""
+    return data_dir / "evidence" / hashlib.sha256(session.encode()).hexdigest()[:16]
 
 
 def _link(source: Path, target: Path) -> None:
@@ -464,7 +500,8 @@ def put_envelopes(
     """Take what a live session wrote to its journal, in order (`moderator/event@1`).
 
     `folder` is where its evidence is written. Returns how many were understood; types
-    nobody knows yet are passed over.
+    nobody knows yet, and envelopes whose body retention removed, are passed over. Raises
+    LM-927 for a sealed envelope whose content no longer has its hash.
     """
     count = 0
     with database.write() as db:
@@ -473,6 +510,8 @@ def put_envelopes(
             if handler is None:
                 continue
             try:
+                if "schema" in envelope and not _is_genuine(envelope):
+                    continue
                 handler(db, envelope, folder)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 place, reason = f"envelopes[{number}]", f"{type(error).__name__}: {error}"
@@ -481,27 +520,48 @@ def put_envelopes(
     return count
 
 
+def _is_genuine(document: Mapping[str, Any]) -> bool:
+    """False for one without a body; ValueError where its content is not what was sealed."""
+    envelope = Envelope.from_json(document)
+    if envelope.pruned:
+        return False
+    if envelope.hash != envelope.expected_hash():
+        raise ValueError(f"{envelope.id}: hash")
+    return True
+
+
 def _session_of(
     db: Session, envelope: Mapping[str, Any], folder: Path | None
 ) -> tuple[RoomRow, Broadcast]:
     room_id, session = str(envelope["room"]), str(envelope["session"])
     room = db.get(RoomRow, room_id) or put_room(db, Room(id=room_id))
-    broadcast = db.get(Broadcast, session) or put_broadcast(
-        db, room, session, folder=folder, state="live"
-    )
-    room.broadcast_id = broadcast.id
+    broadcast = db.get(Broadcast, session)
+    if broadcast is None:
+        broadcast = put_broadcast(db, room, session, folder=folder, state="live")
+        if "time" in envelope:
+            broadcast.started_at = _time(str(envelope["time"]), "time")
+    if room.broadcast_id != broadcast.id and _is_on(broadcast):
+        # What was seen of the broadcast before says nothing of this one.
+        room.broadcast_id, room.last_frame, room.last_words = broadcast.id, "", ""
     return room, broadcast
+
+
+def _is_on(broadcast: Broadcast) -> bool:
+    """What is delivered late, after the end, changes nothing on the wall of rooms."""
+    return broadcast.state == "live"
 
 
 def _started(db: Session, envelope: Mapping[str, Any], folder: Path | None) -> None:
     body = clean(envelope.get("body") or {})
-    known = body.get("room")
-    if isinstance(known, dict):
-        fields = ("platform", "title", "host", "merchant", "products", "ai_host")
-        given = {name: known[name] for name in fields if known.get(name)}
-        given["products"] = tuple(given.get("products", ()))
-        put_room(db, Room(id=str(envelope["room"]), **given), source=str(body.get("source", "")))
+    fields = ("platform", "title", "host", "merchant", "products", "ai_host")
+    given = {name: body[name] for name in fields if body.get(name)}
+    given["products"] = tuple(map(str, given.get("products", ())))
+    put_room(db, Room(id=str(envelope["room"]), **given), source=str(body.get("source", "")))
     room, broadcast = _session_of(db, envelope, folder)
+    if not _is_on(broadcast):
+        return
+    if body.get("media_zero"):
+        broadcast.started_at = _time(str(body["media_zero"]), "media_zero")
     put_broadcast(
         db,
         room,
@@ -514,10 +574,19 @@ def _started(db: Session, envelope: Mapping[str, Any], folder: Path | None) -> N
 
 
 def _state(db: Session, envelope: Mapping[str, Any], folder: Path | None) -> None:
-    room, _ = _session_of(db, envelope, folder)
+    """The input went over to another state, or something is wrong with it while it stays."""
+    room, broadcast = _session_of(db, envelope, folder)
+    if not _is_on(broadcast):
+        return
     body = clean(envelope.get("body") or {})
-    state = body.get("state") or body.get("to") or "live"
-    _room_state(db, room, str(state), str(body.get("reason") or ""))
+    if "problem" in body:
+        reason = f"{body['problem']} {body.get('detail') or ''}".strip()
+        _room_state(db, room, room.state, reason if body.get("active") else "")
+        return
+    state = str(body["after"])
+    well = state == RoomState.LIVE
+    reason = f"{body.get('reason') or ''} {body.get('detail') or ''}".strip()
+    _room_state(db, room, state, "" if well else reason)
 
 
 def _gap(db: Session, envelope: Mapping[str, Any], folder: Path | None) -> None:
@@ -531,6 +600,8 @@ def _observation(db: Session, envelope: Mapping[str, Any], folder: Path | None) 
     room, broadcast = _session_of(db, envelope, folder)
     body = clean(envelope.get("body") or {})
     put_one_observation(db, broadcast, body)
+    if not _is_on(broadcast):
+        return
     room.heard_at = utcnow()
     if body.get("channel") == "speech" and body.get("text"):
         room.last_words = str(body["text"])
@@ -583,7 +654,7 @@ def _evidence(db: Session, envelope: Mapping[str, Any], folder: Path | None) -> 
     kept = db.get(ViolationRecord, str(body.get("violation") or body.get("id")))
     if kept is None:
         return
-    _, broadcast = _session_of(db, envelope, folder)
+    room, broadcast = _session_of(db, envelope, folder)
     if folder is not None and not broadcast.folder:
         broadcast.folder = str(folder)
     given = body.get("evidence") if isinstance(body.get("evidence"), dict) else body
@@ -592,12 +663,17 @@ def _evidence(db: Session, envelope: Mapping[str, Any], folder: Path | None) -> 
     }
     evidence = {**kept.body["evidence"], **fields}
     put_violations(db, [{**kept.body, "evidence": evidence}])
+    if evidence.get("frames") and room.broadcast_id == broadcast.id:
+        room.last_frame = str(evidence["frames"][-1])
 
 
 def _ended(db: Session, envelope: Mapping[str, Any], folder: Path | None) -> None:
     room, broadcast = _session_of(db, envelope, folder)
+    if not _is_on(broadcast):
+        return
     broadcast.state = "ended"
-    _room_state(db, room, "ended", str((envelope.get("body") or {}).get("reason") or ""))
+    if room.state != RoomState.FAILED:
+        _room_state(db, room, RoomState.ENDED, str((envelope.get("body") or {}).get("reason", "")))
 
 
 def _room_state(db: Session, room: RoomRow, state: str, reason: str) -> None:

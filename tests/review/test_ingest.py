@@ -165,9 +165,9 @@ def test_ingest_what_a_live_session_says_builds_room_timeline_and_queue(world: W
         return {"type": type_, "room": "live1", "session": "L1", "body": body}
 
     record = violation(room="live1", session="L1").to_json()
-    room = {"title": "直播", "host": "阿甲", "merchant": "甲商行"}
+    room = {"room": "live1", "title": "直播", "host": "阿甲", "merchant": "甲商行"}
     envelopes = [
-        say("session.started", {"room": room, "source": "rtmp://x", "engines": {"asr": "e"}}),
+        say("session.started", {**room, "source": "rtmp://x", "engines": {"asr": "e"}}),
         say("observation", observation_json(utterance("这是国家级的品质", 1, 2))),
         say("session.gap", {"start": 2.0, "end": 4.5, "reason": "stalled"}),
         say("violation", record),

@@ -225,6 +225,7 @@ TABLE: dict[tuple[str, str], Expect] = {
     ("POST", "/api/v1/retention"): Expect(P.RETENTION, body={}),
     ("POST", "/api/v1/ingest/violations"): Expect(P.INGEST, body=RECORDS),
     ("POST", "/api/v1/ingest/envelopes"): Expect(P.INGEST, body={"envelopes": []}),
+    ("PUT", "/api/v1/ingest/violations/{violation_id}/evidence/{path}"): Expect(P.INGEST, evidence),
     ("GET", "/api/v1/meta"): Expect(P.ACCOUNT),
     ("GET", "/api/v1/events"): Expect(P.ACCOUNT, stream=True),
     ("GET", "/api/v1/demo"): Expect(P.USERS_MANAGE),

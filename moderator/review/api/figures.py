@@ -1,4 +1,4 @@
-"""/dashboards, /verdicts, /audit, /retention, /ingest."""
+"""/dashboards, /verdicts, /audit, /retention."""
 
 from __future__ import annotations
 
@@ -10,24 +10,20 @@ from pydantic import AwareDatetime
 from sqlalchemy import select
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from moderator.errors import INGEST_INVALID, INPUT_INVALID, ModeratorError
-from moderator.records import Room
-from moderator.review import audit, dashboards, ingest, retention
+from moderator.errors import INPUT_INVALID, ModeratorError
+from moderator.review import audit, dashboards, retention
 from moderator.review.api import paging
 from moderator.review.api.idempotency import IdempotentRoute
 from moderator.review.api.schemas import (
     AuditOut,
     AuditPageOut,
     DashboardOut,
-    EnvelopesIn,
-    IngestedOut,
-    IngestIn,
     RetentionIn,
     RetentionOut,
     VerificationOut,
 )
 from moderator.review.api.security import HouseDep, Needs
-from moderator.review.models import AuditEntry, RoomRow
+from moderator.review.models import AuditEntry
 from moderator.review.permissions import Permission, Principal
 
 router = APIRouter(route_class=IdempotentRoute)
@@ -35,7 +31,6 @@ router = APIRouter(route_class=IdempotentRoute)
 Reader = Annotated[Principal, Depends(Needs(Permission.DASHBOARDS_READ))]
 Trainer = Annotated[Principal, Depends(Needs(Permission.VERDICTS_EXPORT))]
 Auditor = Annotated[Principal, Depends(Needs(Permission.AUDIT_READ))]
-Ingester = Annotated[Principal, Depends(Needs(Permission.INGEST))]
 Keeper = Annotated[Principal, Depends(Needs(Permission.RETENTION))]
 
 
@@ -154,43 +149,3 @@ def run_retention(body: RetentionIn, who: Keeper, house: HouseDep) -> RetentionO
         raise ModeratorError(INPUT_INVALID, place="organisation", reason="platform only")
     removed = retention.run(house.database, house.settings, dry_run=body.dry_run, actor=who.actor)
     return RetentionOut.model_validate(removed)
-
-
-@router.post("/ingest/violations", tags=["ingest"])
-def ingest_violations(body: IngestIn, who: Ingester, house: HouseDep) -> IngestedOut:
-    """Take records from elsewhere; one that is known already changes only if it has grown."""
-    with house.database.write() as db:
-        for record in body.records:
-            _check_room(who, db.get(RoomRow, str(record.get("room"))))
-        if body.room is not None:
-            room = Room(**body.room.model_dump())
-            _check_room(who, db.get(RoomRow, room.id))
-            ingest.put_room(db, room, organisation_id=who.organisation_id)
-        for record in body.records if not who.sees_all else ():
-            ingest.put_room(
-                db, Room(id=str(record.get("room"))[:100]), organisation_id=who.organisation_id
-            )
-        new = ingest.put_violations(db, body.records, actor=who.actor)
-    return IngestedOut(received=len(body.records), new=new)
-
-
-def _check_room(who: Principal, room: RoomRow | None) -> None:
-    if room is not None and not who.sees(room.organisation_id):
-        raise ModeratorError(INGEST_INVALID, place="room", reason=room.id)
-
-
-@router.post("/ingest/envelopes", tags=["ingest"])
-def ingest_envelopes(body: EnvelopesIn, who: Ingester, house: HouseDep) -> IngestedOut:
-    """Take what a live session says (`moderator/event@1`), in order."""
-    with house.database.read() as db:
-        for number, envelope in enumerate(body.envelopes):
-            if not all(isinstance(envelope.get(name), str) for name in ("room", "session", "type")):
-                place = f"envelopes[{number}]"
-                raise ModeratorError(INGEST_INVALID, place=place, reason="room, session, type")
-            _check_room(who, db.get(RoomRow, envelope["room"]))
-    if not who.sees_all:
-        with house.database.write() as db:
-            for envelope in body.envelopes:
-                ingest.put_room(db, Room(id=envelope["room"]), organisation_id=who.organisation_id)
-    count = ingest.put_envelopes(house.database, body.envelopes)
-    return IngestedOut(received=len(body.envelopes), new=count)

@@ -33,6 +33,7 @@ MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 3
 
 STATUS: dict[str, int] = {
+    "LM-502": 503,
     "LM-603": 413,
     "LM-901": 401,
     "LM-902": 403,

@@ -732,6 +732,12 @@ class IngestedOut(Out):
     new: int
 
 
+class StoredOut(Out):
+    path: str
+    sha256: str
+    bytes: int
+
+
 class EnvelopesIn(In):
     envelopes: list[dict[str, Any]] = Field(max_length=1000)
 

@@ -197,6 +197,8 @@ def body_limit(path: str, settings: ReviewSettings) -> int:
         return (settings.script_limit_mib << 20) + form
     if path.startswith("/api/v1/appeal-links/") and path.endswith("/documents"):
         return (settings.document_limit_mib << 20) + form
+    if path.startswith("/api/v1/ingest/violations/"):
+        return settings.evidence_limit_mib << 20
     if path.startswith("/api/v1/ingest/"):
         return 32 << 20
     return settings.json_limit_kib << 10

@@ -20,10 +20,18 @@ function head(...names) { return h("thead", {}, h("tr", {}, names.map((one) => h
 
 async function load() {
   const [open, keys] = await Promise.all([get("/auth/sessions"), get("/auth/tokens")]);
-  sessions.replaceChildren(...open.map((one) => h("tr", {}, h("td", {}, one.address), h("td", {}, one.agent.slice(0, 80)), h("td", {}, time(one.seen_at)), h("td", {}, time(one.expires_at)),
+  sessions.replaceChildren(...open.map((one) => h("tr", {}, h("td", {}, one.address), h("td", { title: one.agent }, browserOf(one.agent)), h("td", {}, time(one.seen_at)), h("td", {}, time(one.expires_at)),
     h("td", {}, one.current ? h("span", { class: "tag st-confirmed" }, t("account.this")) : h("button", { type: "button", class: "link", onclick: () => end(`/auth/sessions/${one.id}`) }, t("account.end"))))));
   tokens.replaceChildren(...(keys.length ? keys.map((one) => h("tr", {}, h("td", {}, h("b", {}, one.name), " ", h("code", {}, `${one.hint}…`)), h("td", {}, h("code", {}, one.scopes.join(" "))), h("td", {}, time(one.created_at)), h("td", {}, one.used_at ? time(one.used_at) : "–"),
     h("td", {}, h("button", { type: "button", class: "link", onclick: () => end(`/auth/tokens/${one.id}`) }, t("account.revoke"))))) : [h("tr", {}, h("td", { colSpan: 5 }, muted(t("account.token.none"))))]));
+}
+
+/** `Chrome · Windows` of what a browser says it is. */
+function browserOf(agent) {
+  const pick = (pairs) => pairs.find(([sign]) => sign.test(agent))?.[1];
+  const name = pick([[/Edg/, "Edge"], [/Firefox/, "Firefox"], [/Chrome|Chromium/, "Chrome"], [/Safari/, "Safari"]]);
+  const system = pick([[/Windows/, "Windows"], [/Android/, "Android"], [/iPhone|iPad/, "iOS"], [/Mac OS/, "macOS"], [/Linux/, "Linux"]]);
+  return [name, system].filter(Boolean).join(" · ") || agent.slice(0, 60) || "–";
 }
 
 async function end(path) { if (await tried(() => api("DELETE", path))) load(); }

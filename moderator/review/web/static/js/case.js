@@ -2,10 +2,11 @@
 
 import {
   ago, api, ask, bytes, clock, dialog, disposition, download, empty, fail, get, h, loadMeta, main, marked, may, me, muted,
-  option, percent, post, severity, shortStamp, stamp, statusTag, t, tabStore, time, toast, tried, word, words,
+  option, percent, post, reasonText, severity, shortStamp, stamp, statusTag, t, tabStore, time, toast, tried, word, words,
 } from "./core.js";
 import { bind, bindCommon, hint } from "./keys.js";
 import { listen } from "./events.js";
+import { reasonOf } from "./reasons.js";
 import { Player } from "./player.js";
 
 const WORKING = new Set(["open", "second_review", "needs_proof", "escalated", "appealed"]);
@@ -19,18 +20,19 @@ let lockedBy = "";
 let renewal = 0;
 let recorded = { broadcast: "", media: "", title: "" };
 const people = new Map([[me.id, me.name]]);
-const player = new Player();
+const player = new Player({ heard: follow });
 const skipped = new Set();
 
 const head = h("header", { class: "case-head" });
-const media = h("section", { class: "case-media", "aria-label": t("case.media") });
+const media = h("div", { class: "case-media" });
 const speech = h("section", { class: "case-speech", "aria-label": t("case.transcript") });
+const past = h("div", { class: "case-past" });
 const why = h("section", { class: "case-why", "aria-label": t("case.why") });
 const bar = h("footer", { class: "case-bar", "aria-label": t("case.decide") });
 const comment = h("input", { class: "comment", maxLength: 5000, placeholder: t("case.comment"), "aria-label": t("case.comment") });
 comment.addEventListener("keydown", (event) => { if (event.key === "Enter" && !event.isComposing) { event.preventDefault(); comment.blur(); } });
 main.classList.add("case");
-main.append(head, h("div", { class: "case-grid" }, media, speech, why), bar);
+main.append(head, h("div", { class: "case-grid" }, h("section", { class: "case-left", tabIndex: 0, "aria-label": t("case.media") }, media, past), speech, why), bar);
 
 // --- opening ------------------------------------------------------------------------------
 
@@ -104,8 +106,9 @@ function draw(whole) {
   if (whole) drawMedia();
   drawSpeech();
   drawWhy();
+  drawPast();
   drawBar();
-  if (whole) { why.scrollTop = 0; media.scrollTop = 0; }
+  if (whole) { why.scrollTop = 0; media.parentElement.scrollTop = 0; }
 }
 
 const can = (action) => detail.can.includes(action) && !lockedBy;
@@ -185,7 +188,8 @@ function drawSpeech() {
     h("div", {}, h("h3", {}, heard ? t("case.heard") : t(`case.said.${record.channel === "screen" || record.channel === "code" ? "screen" : "speech"}`)), h("p", { class: "said" }, heard ? record.heard : record.quote || "–")),
     h("div", {}, h("h3", {}, t("case.matched")), h("p", { class: "said" }, record.match.matched || record.quote || "–"),
       muted(`${t(`match.${record.match.kind}`)} ${record.match.score.toFixed(2)}${record.match.acoustic_llr === null || record.match.acoustic_llr === undefined ? "" : ` · ${t("case.llr", { value: record.match.acoustic_llr.toFixed(1) })}`}`)));
-  const lines = detail.transcript.filter((one) => one.channel !== "screen" || touches(one) || (one.end - one.start < 90));
+  // What stands on the screen all the while (the room's name, its buttons) says nothing here.
+  const lines = detail.transcript.filter((one) => one.channel !== "screen" || touches(one) || one.end - one.start < 90);
   const list = h("ol", { class: "transcript" }, lines.map(line));
   const rolling = h("div", { class: "rolling", tabIndex: 0, role: "region", "aria-label": t("case.transcript") }, lines.length ? list : muted(t("case.noTranscript")));
   speech.replaceChildren(
@@ -197,13 +201,29 @@ function drawSpeech() {
   if (at) requestAnimationFrame(() => { rolling.scrollTop = Math.max(0, at.offsetTop - rolling.clientHeight / 2 + at.clientHeight / 2); });
 }
 
-const touches = (one) => one.end > detail.record.start - 0.05 && one.start < detail.record.end + 0.05 && fitsChannel(one);
+/** While the clip plays, the line that is being said stands out. */
+function follow(second) {
+  const lines = [...speech.querySelectorAll(".transcript .speech")];
+  const now = lines.findLast((one) => Number(one.dataset.start) <= second + 0.05 && Number(one.dataset.end) > second - 0.4);
+  if (now?.classList.contains("now")) return;
+  for (const one of lines) one.classList.toggle("now", one === now);
+}
+
+const during = (one) => one.end > detail.record.start - 0.05 && one.start < detail.record.end + 0.05;
+const solid = (text) => text.replace(/\s+/g, "");
+
+/** Whether `one` is where the fault is. Much stands on a screen at once; the words tell which. */
+function touches(one) {
+  if (!during(one) || !fitsChannel(one)) return false;
+  const said = solid(detail.record.quote);
+  return one.channel !== "screen" || !said || solid(one.text).includes(said) || said.includes(solid(one.text));
+}
 const fitsChannel = (one) => one.channel === detail.record.channel || (detail.record.channel === "stream" && one.channel === "speech") || one.channel === "gap";
 
 function line(one) {
   const here = touches(one);
   const doubted = one.body?.distrust;
-  return h("li", { class: `${one.channel} ${here ? "touching" : ""} ${doubted ? "doubted" : ""}` },
+  return h("li", { class: `${one.channel} ${here ? "touching" : ""} ${doubted ? "doubted" : ""}`, "data-start": one.start, "data-end": one.end },
     h("button", { type: "button", class: "at num", onclick: () => player.seek(one.start), title: t("case.seek") }, clock(one.start)),
     one.channel === "speech" ? null : h("span", { class: "channel" }, t(`channel.${one.channel}`)),
     h("span", { class: "text" }, here ? faulty(one) : one.text || t("case.gap", { seconds: (one.end - one.start).toFixed(1) })));
@@ -233,7 +253,7 @@ function drawWhy() {
 
   section(t("case.rule"),
     h("p", { class: "strong" }, rule?.title ?? record.rule.title, " ", h("span", { class: "muted mono" }, `${record.rule.id} v${record.rule.version}`)),
-    h("p", {}, record.explanation),
+    h("p", {}, reasonText(record)),
     record.suggestion ? h("p", { class: "suggest" }, h("span", { class: "label" }, t("case.instead")), record.suggestion) : null,
     h("p", { class: "muted" }, `${t("queue.confidence")} ${percent(record.confidence)} · ${t("queue.risk")} ${percent(detail.violation.risk)}${detail.violation.occurrences > 1 ? ` · ×${detail.violation.occurrences}` : ""}`));
 
@@ -247,12 +267,6 @@ function drawWhy() {
   if (rule?.needs_names.length) section(t("case.needs"), h("ul", { class: "plain" }, rule.needs_names.map((one) => h("li", {}, h("span", { class: "box", "aria-hidden": "true" }), one))));
   section(t("case.passport"), detail.passport ? passport(detail.passport) : muted(t("case.noPassport")));
 
-  const history = Object.entries(detail.host_history);
-  section(t("case.history", { host: detail.violation.host || detail.violation.room_id }),
-    history.length ? h("div", { class: "tally" }, history.map(([status, count]) => h("span", {}, statusTag(status), h("b", {}, count)))) : muted(t("case.noHistory")));
-  section(t("case.similar"), detail.similar.length ? h("ul", { class: "similar" }, detail.similar.map((one) => h("li", {},
-    h("button", { type: "button", class: "link", onclick: () => open(one.id) }, one.quote || one.rule_title), statusTag(one.status), muted(ago(one.decided_at))))) : muted(t("case.noSimilar")));
-
   if (detail.appeals.length) section(t("case.appeals"), detail.appeals.map(appeal));
   const trail = [
     ...detail.decisions.map((one) => ({ at: one.at, element: decision(one) })),
@@ -262,6 +276,16 @@ function drawWhy() {
   ].sort((a, b) => (a.at < b.at ? -1 : 1));
   section(t("case.trail"), trail.length ? h("ol", { class: "trail", id: "trail" }, trail.map((one) => one.element)) : muted(t("case.noTrail")));
   why.replaceChildren(...sections);
+}
+
+/** What this host did before, and what was decided on the like. */
+function drawPast() {
+  const history = Object.entries(detail.host_history);
+  past.replaceChildren(
+    h("section", {}, h("h2", {}, t("case.history", { host: detail.violation.host || detail.violation.room_id })),
+      history.length ? h("div", { class: "tally" }, history.map(([status, count]) => h("span", {}, statusTag(status), h("b", {}, count)))) : muted(t("case.noHistory"))),
+    h("section", {}, h("h2", {}, t("case.similar")), detail.similar.length ? h("ul", { class: "similar" }, detail.similar.map((one) => h("li", {},
+      h("button", { type: "button", class: "link", onclick: () => open(one.id) }, one.quote || one.rule_title), statusTag(one.status), muted(ago(one.decided_at))))) : muted(t("case.noSimilar"))));
 }
 
 function decision(one) {
@@ -312,7 +336,7 @@ function drawBar() {
     detail.can.includes("invite") ? button("invite", invite) : null,
     may("evidence:export") ? h("button", { type: "button", class: `act ${detail.violation.exported_at ? "done" : ""}`, id: "export", onclick: exportCase, title: detail.violation.exported_at ? stamp(detail.violation.exported_at) : "" },
       detail.violation.exported_at ? t("act.exportedAgain") : t("act.export"), " ", hint("case.export")) : null,
-    may("violations:second") ? h("button", { type: "button", class: "act", onclick: hold }, detail.violation.held ? t("act.unhold") : t("act.hold")) : null,
+    may("violations:second") ? h("button", { type: "button", class: "act", id: "hold", onclick: hold, "aria-pressed": Boolean(detail.violation.held) }, detail.violation.held ? t("act.unhold") : t("act.hold"), " ", hint("case.hold")) : null,
   ];
   bar.replaceChildren(...[
     h("div", { class: "acts" }, first),
@@ -370,28 +394,10 @@ async function step(by) {
   else toast(by > 0 ? t("case.last") : t("case.first"));
 }
 
-function dismiss() {
+async function dismiss() {
   if (!can("dismiss")) { toast(lockedBy || t("case.cannot", { action: t("act.dismiss") }), { kind: "bad" }); return; }
-  const reasons = words("reasons");
-  dialog(t("case.dismissWhy"), (close) => {
-    const words_ = h("input", { value: comment.value, maxLength: 5000, "aria-label": t("case.comment"), placeholder: t("case.comment.other") });
-    const choose = (reason) => {
-      if (reason === "other" && !words_.value.trim()) { words_.focus(); words_.classList.add("due"); return; }
-      close();
-      judge("dismiss", reason, words_.value.trim());
-    };
-    words_.addEventListener("keydown", (event) => { if (event.key === "Enter" && !event.isComposing && words_.value.trim()) { event.preventDefault(); choose("other"); } });
-    const list = h("div", { class: "reasons" }, reasons.map(([reason, label], index) => h("button", { type: "button", class: "reason", onclick: () => choose(reason), "data-reason": reason, ...(index ? {} : { "data-first": "" }) }, h("kbd", {}, (index + 1) % 10), label)));
-    list.addEventListener("keydown", (event) => {
-      const number = "1234567890".indexOf(event.key);
-      const buttons = [...list.querySelectorAll("button")];
-      const at = buttons.indexOf(document.activeElement);
-      if (number >= 0 && reasons[number]) { event.preventDefault(); choose(reasons[number][0]); }
-      else if (["ArrowDown", "j"].includes(event.key)) { event.preventDefault(); buttons[(at + 1) % buttons.length].focus(); }
-      else if (["ArrowUp", "k"].includes(event.key)) { event.preventDefault(); buttons[(at + buttons.length - 1) % buttons.length].focus(); }
-    });
-    return [list, h("label", { class: "field" }, h("span", {}, t("case.comment")), words_), h("footer", {}, muted(t("case.dismissKeys")))];
-  });
+  const why_ = await reasonOf(comment.value);
+  if (why_) judge("dismiss", why_.reason, why_.comment);
 }
 
 async function reopen() {
@@ -500,6 +506,7 @@ bind("decide", "case.note", "t", note);
 bind("decide", "case.invite", "s", invite);
 bind("decide", "case.answer", "w", answerAppeal);
 bind("decide", "case.export", "d", exportCase);
+if (may("violations:second")) bind("decide", "case.hold", "h", hold);
 bind("walk", "case.take", "n", () => takeNext());
 bind("walk", "case.next", "j", () => step(1));
 bind("walk", "case.previous", "k", () => step(-1));

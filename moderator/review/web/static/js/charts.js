@@ -37,7 +37,7 @@ export function days(series, labelOf) {
   const names = [...series.keys()];
   const total = (day) => names.reduce((sum, name) => sum + (series.get(name).get(day) ?? 0), 0);
   const top = Math.max(1, ...list.map(total));
-  const W = 720, H = 190, left = 34, bottom = 22;
+  const W = Math.max(320, Math.min(1500, document.getElementById("main").clientWidth - 74)), H = 190, left = 34, bottom = 22;
   const step = (W - left) / list.length;
   const y = (value) => (H - bottom) * (1 - value / top) + 4;
   const ticks = [...new Set([0, Math.round(top / 2), top])];
@@ -52,7 +52,7 @@ export function days(series, labelOf) {
         height += value;
         return rect;
       });
-      const every = Math.ceil(list.length / 10);
+      const every = Math.ceil(list.length / Math.max(4, Math.min(15, W / 70)));
       return [parts, index % every === 0 ? s("text", { class: "axis", x: left + index * step + step / 2, y: H - 5, "text-anchor": "middle" }, day.slice(5)) : null];
     }));
   return h("div", {}, picture, h("ul", { class: "legend" }, names.map((name, order) => h("li", {}, h("i", { class: `k-${order % COLOURS}` }), labelOf(name)))));

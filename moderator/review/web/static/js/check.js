@@ -1,7 +1,7 @@
 // Pre-check: the script is marked as it is typed, and a lawful wording is one key away.
 
 import {
-  api, bytes, debounced, disposition, empty, fail, get, h, lang, loadMeta, main, may, muted, option, post, saveBlob, severity, t, tabStore, toast, tried, word,
+  api, bytes, debounced, disposition, empty, fail, get, h, lang, loadMeta, main, may, muted, option, post, reasonText, saveBlob, severity, t, tabStore, toast, tried, word,
 } from "./core.js";
 import { bind, bindCommon, hint } from "./keys.js";
 import { Uploads } from "./uploads.js";
@@ -90,7 +90,7 @@ function tell(found) {
   const worst = marks.filter((one) => one.record.disposition === "violation").length;
   state.replaceChildren(...(area.value.trim() ? [
     h("b", { class: marks.length ? (worst ? "bad" : "warn") : "good" }, marks.length ? t("check.found", { count: marks.length, worst }) : t("check.clean")),
-    muted(t("check.took", { chars: [...area.value].length, ms: Math.round(found.took_ms) })),
+    muted(t("check.took", { chars: [...area.value].length })),
     accepted.length ? muted(t("check.accepted", { count: accepted.length })) : "",
   ] : [muted(t("check.hint"))]));
 }
@@ -158,9 +158,10 @@ function finding(mark, index) {
     mark.rewrites.length ? h("div", { class: "rewrites" }, h("span", { class: "label" }, t("check.instead")),
       mark.rewrites.map((words, number) => h("button", { type: "button", class: "rewrite", "data-rewrite": "", title: t("check.replaces", { words: area.value.slice(...reach(mark, words)) }), onclick: () => accept(index, words) }, words, number === 0 && index === current ? [" ", hint("check.accept")] : ""))) : null,
     index === current ? h("div", { class: "finding-body" },
-      h("p", {}, record.explanation),
+      h("p", {}, reasonText(record)),
       record.suggestion ? h("p", { class: "suggest" }, h("span", { class: "label" }, t("case.instead")), record.suggestion) : null,
       citation ? h("details", { class: "article" }, h("summary", {}, h("b", {}, `${citation.title.startsWith("《") ? citation.title : `《${citation.title}》`}${citation.article}`)), citation.text ? h("blockquote", {}, citation.text) : muted(t("case.unverified"))) : null,
+      record.exemptions_considered.length ? h("details", { class: "article" }, h("summary", {}, t("case.exemptions")), h("ul", { class: "plain" }, record.exemptions_considered.map((one) => h("li", {}, h("span", { class: "no", "aria-hidden": "true" }, "–"), one)))) : null,
       h("p", { class: "acts-inline" },
         h("button", { type: "button", class: "link", onclick: () => accept(index, "") }, t("check.remove")),
         h("button", { type: "button", class: "link", onclick: () => { area.focus(); area.setSelectionRange(mark.begin, mark.end); } }, t("check.rewriteSelf")))) : null);

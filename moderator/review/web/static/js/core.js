@@ -72,12 +72,15 @@ export function empty(title, ...more) {
 
 export class Problem extends Error {
   constructor(status, problem) {
-    super(problem.detail || problem.title || String(status));
+    super(localTimes(problem.detail || problem.title || String(status)));
     this.status = status;
     this.code = problem.code || "";
     this.mend = problem.mend || "";
   }
 }
+
+/** Instants in a message, as the clock on the wall here shows them. */
+const localTimes = (words_) => words_.replace(/\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)/g, shortStamp);
 
 /** Call the API; throws a Problem. `data` is sent as JSON, a FormData or Blob as it is. */
 export async function api(method, path, data, { headers = {}, signal, raw = false } = {}) {
@@ -181,7 +184,8 @@ export function dialog(title, build, { wide = false } = {}) {
     box.addEventListener("click", (event) => { if (event.target === box) close(); });
     document.body.append(box);
     box.showModal();
-    box.querySelector("[autofocus], [data-first]")?.focus();
+    box.querySelector("[autofocus], [data-first]")?.focus({ preventScroll: true });
+    box.scrollTop = 0;
   });
 }
 
@@ -206,6 +210,9 @@ export function ask(title, { label = "", value = "", rows = 3, required = true, 
     ];
   });
 }
+
+/** An explanation without the exemptions that the page lists by themselves. */
+export const reasonText = (record) => record.explanation.replace(`已考虑但不适用的例外：${record.exemptions_considered.join("、")}。`, "");
 
 // --- how things read ------------------------------------------------------------------
 

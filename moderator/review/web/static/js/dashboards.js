@@ -12,7 +12,9 @@ const grid = h("div", { class: "figures-grid" });
 main.append(h("div", { class: "page wide" }, h("div", { class: "bar wall-bar" }, h("h1", {}, t("nav.dashboards")), h("ul", { class: "legend" }, ["yes", "no", "open"].map((one) => h("li", {}, h("i", { class: `lg-${one}` }), t(`figures.${one}`)))), h("span", { class: "push" }), span,
   may("verdicts:export") ? h("a", { class: "button", href: "/api/v1/verdicts", id: "verdicts" }, t("figures.verdicts")) : null), grid));
 
-const wide = new Set(["over_time", "rule_precision"]);
+// How many of twelve columns each takes.
+const WIDTHS = { over_time: 12, category: 3, room: 3, host: 3, merchant: 3, rule_precision: 12, time_to_decision: 6, latency: 6 };
+const LEVELS = ["critical", "high", "medium", "low"];
 const seconds = (value) => (value < 90 ? `${value.toFixed(value < 10 ? 1 : 0)} s` : value < 5400 ? `${(value / 60).toFixed(0)} min` : value < 172800 ? `${(value / 3600).toFixed(1)} h` : `${(value / 86400).toFixed(1)} d`);
 const millis = (value) => (value < 1000 ? `${Math.round(value)} ms` : `${(value / 1000).toFixed(2)} s`);
 let titles = new Map();
@@ -50,17 +52,17 @@ const PICTURES = {
     for (const [, reason, count] of rows) sums.set(reason, (sums.get(reason) ?? 0) + count);
     return bars([...sums].sort((a, b) => b[1] - a[1]).map(([reason, count]) => ({ label: word("reasons", reason), parts: [{ value: count, kind: "no" }] })));
   },
-  agreement: (rows) => bars(rows.filter((row) => row[1]).map(([category, twice, agreed, share]) => ({ label: word("categories", category), title: `${agreed} / ${twice}`, value: percent(share), parts: [{ value: share, kind: "yes" }] })), { max: 1 }),
+  agreement: (rows) => bars(rows.filter((row) => row[1]).map(([category, twice, agreed, share]) => ({ label: word("categories", category), title: `${agreed} / ${twice}`, value: percent(share), parts: [{ value: share, kind: "fact" }] })), { max: 1 }),
   reviewers: (rows) => bars(rows.map(([name, count, yes, no, undone]) => ({ label: name, title: t("figures.undone", { count: undone }), value: String(count), parts: [{ value: yes, kind: "yes" }, { value: no, kind: "no" }, { value: Math.max(0, count - yes - no), kind: "open" }] }))),
-  time_to_decision: (rows) => bars(rows.map(([level, decided, p50, , p95]) => ({ label: `${word("severities", level)} (${decided})`, value: `p50 ${seconds(p50)} · p95 ${seconds(p95)}`, parts: [{ value: p50, kind: "yes" }, { value: Math.max(0, p95 - p50), kind: "open" }] }))),
-  latency: (rows) => bars(rows.map(([room, count, p50, p95]) => ({ label: `${titles.get(room) ?? room} (${count})`, value: `p50 ${millis(p50)} · p95 ${millis(p95)}`, parts: [{ value: p50, kind: "yes" }, { value: Math.max(0, p95 - p50), kind: "open" }] }))),
+  time_to_decision: (rows) => bars([...rows].sort((a, b) => LEVELS.indexOf(a[0]) - LEVELS.indexOf(b[0])).map(([level, decided, p50, , p95]) => ({ label: `${word("severities", level)} (${decided})`, value: `p50 ${seconds(p50)} · p95 ${seconds(p95)}`, parts: [{ value: p50, kind: "fact" }, { value: Math.max(0, p95 - p50), kind: "open" }] }))),
+  latency: (rows) => bars(rows.map(([room, count, p50, p95]) => ({ label: `${titles.get(room) ?? room} (${count})`, value: `p50 ${millis(p50)} · p95 ${millis(p95)}`, parts: [{ value: p50, kind: "fact" }, { value: Math.max(0, p95 - p50), kind: "open" }] }))),
 };
 
 async function load() {
   store.set("span", Number(span.value));
   const since = new Date(Date.now() - Number(span.value) * 86400000).toISOString();
   const names = words("dashboards").map(([id]) => id).sort((a, b) => (b === "over_time") - (a === "over_time"));
-  grid.replaceChildren(...names.map((name) => h("section", { class: `figure ${wide.has(name) ? "wide-figure" : ""}`, id: `figure-${name}`, "aria-busy": true })));
+  grid.replaceChildren(...names.map((name) => h("section", { class: `figure w-${WIDTHS[name] ?? 4}`, id: `figure-${name}`, "aria-busy": true })));
   await tried(async () => { titles = new Map((await get("/rooms")).map((one) => [one.id, one.title || one.id])); });
   await Promise.all(names.map((name) => tried(async () => {
     const table = await get(`/dashboards/${name}${query({ since })}`);

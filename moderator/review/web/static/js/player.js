@@ -6,7 +6,9 @@ const AROUND_S = 1.6;
 const SPEEDS = [0.5, 0.75, 1, 1.25, 1.5, 2];
 
 export class Player {
-  constructor() {
+  /** `heard(second)` is told where on the media clock the clip is. */
+  constructor({ heard } = {}) {
+    this.heard = heard;
     this.loop = store.get("loop", true);
     this.video = h("video", { playsInline: true, preload: "auto", tabIndex: -1, "aria-label": t("case.clip") });
     this.part = h("span", { class: "strip-moment" });
@@ -74,6 +76,7 @@ export class Player {
     this.strip.setAttribute("aria-valuenow", Math.round(now));
     this.strip.setAttribute("aria-valuetext", clock(this.begin + now, true));
     this.clock.textContent = clock(this.begin + now, true);
+    this.heard?.(this.begin + now);
     if (this.loop && !this.video.paused && !this.dragging) {
       const over = Math.min(this.#inClip(this.end) + AROUND_S, length - 0.05);
       if (now >= over && now < over + 1) this.video.currentTime = Math.max(0, this.#inClip(this.start) - AROUND_S);

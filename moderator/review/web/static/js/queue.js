@@ -6,6 +6,7 @@ import {
 } from "./core.js";
 import { bind, bindCommon, hint, keysOf } from "./keys.js";
 import { listen } from "./events.js";
+import { reasonOf } from "./reasons.js";
 import { VirtualList } from "./virtual.js";
 
 const LISTS = ["category", "severity", "disposition", "room", "host", "merchant", "rule", "channel"];
@@ -135,7 +136,7 @@ async function loadMore() {
 function row(item, index) {
   const locked = lockOf(item);
   return h("a", {
-    href: `/violations/${item.id}`, tabIndex: index === Math.max(list.active, 0) ? 0 : -1, class: `entry ${locked ? "locked" : ""}`,
+    href: `/violations/${item.id}`, tabIndex: index === Math.max(list.active, 0) ? 0 : -1, class: `entry ${locked && item.claimed_by !== me.id ? "locked" : ""}`,
     onclick: (event) => { if (!event.ctrlKey && !event.metaKey && event.button === 0) { event.preventDefault(); open(index); } },
     onfocus: () => { if (list.active !== index) list.activate(index, false); },
   },
@@ -150,7 +151,7 @@ function row(item, index) {
   disposition(item.disposition),
   h("span", { class: "when", title: stamp(item.at) }, ago(item.at), h("span", { class: "sub" }, shortStamp(item.at))),
   h("span", { class: "state" },
-    locked ? h("span", { class: "lock", title: t("queue.lockedUntil", { time: stamp(item.claimed_until) }) }, lockIcon(), locked) : statusTag(item.status),
+    locked ? h("span", { class: `lock ${item.claimed_by === me.id ? "mine" : ""}`, title: t("queue.lockedUntil", { time: stamp(item.claimed_until) }) }, lockIcon(), locked) : statusTag(item.status),
     h("span", { class: "sub" },
       item.assignee_id ? `→ ${people.get(item.assignee_id) ?? t("queue.colleague")}` : "",
       item.exported_at ? h("span", { class: "exported", title: stamp(item.exported_at) }, t("queue.exported")) : null)));
@@ -176,6 +177,55 @@ async function takeNext() {
   if (!answer.violation) { toast(t("queue.none")); return; }
   tabStore.set("queue.ids", list.items.slice(0, 600).map((one) => one.id));
   location.assign(`/violations/${answer.violation.id}`);
+}
+
+// --- deciding without opening -----------------------------------------------------------
+
+let busy = false;
+
+/** Decide on the active row, where its words alone are enough; `u` takes it back. */
+async function judge(action) {
+  const item = list.items[list.active];
+  if (!item || busy) return;
+  const other = item.claimed_by !== me.id && lockOf(item);
+  if (other) { toast(other, { kind: "bad" }); return; }
+  busy = true;
+  try {
+    const because = action === "dismiss" ? await reasonOf("", `${t("case.dismissWhy")} “${(item.quote || item.rule_title).slice(0, 20)}”`) : { reason: "", comment: "" };
+    if (!because) return;
+    const made = await post(`/violations/${item.id}/decisions`, { action, ...because, version: item.version });
+    tabStore.set("undo", item.id);
+    const then = made.violation.status === "second_review" ? t("case.toSecond") : "";
+    toast([t(`did.${action}`), `“${(item.quote || item.rule_title).slice(0, 24)}”`, then].filter(Boolean).join(" "), { kind: "good", action: undo, label: `${t("act.undo")} (u)` });
+    changed(made.violation);
+    list.activate(list.active);
+  } catch (error) {
+    fail(error);
+    if (error.code === "LM-911" || error.code === "LM-912") reload({ quiet: true });
+  } finally {
+    busy = false;
+  }
+}
+
+async function undo() {
+  const last = tabStore.get("undo", "");
+  if (!last) { toast(t("case.nothingToUndo")); return; }
+  const row_ = await tried(() => post(`/violations/${last}/undo`));
+  if (!row_) return;
+  tabStore.set("undo", "");
+  toast(t("case.undid"), { kind: "good" });
+  await reload({ quiet: true });
+  const at = list.items.findIndex((one) => one.id === last);
+  if (at >= 0) list.activate(at);
+}
+
+/** Take the lock of the active row, or give it back. */
+async function claim() {
+  const item = list.items[list.active];
+  if (!item) return;
+  const mine = item.claimed_by === me.id && new Date(item.claimed_until) > new Date();
+  const row_ = await tried(() => post(`/violations/${item.id}/${mine ? "release" : "claim"}`));
+  if (row_) { changed(row_); list.activate(list.active); }
 }
 
 // --- tabs, chips, filters -----------------------------------------------------------------
@@ -362,6 +412,24 @@ const settle = debounced(() => {
   else { fresh.textContent = t("queue.fresh", { count: arrived.size }); fresh.hidden = arrived.size === 0; recount(); }
 }, 400);
 
+/** A row has moved on: it is drawn again, or leaves the list it no longer belongs to. */
+function changed(data) {
+  const index = list.items.findIndex((one) => one.id === data.id);
+  recount();
+  if (index < 0) return;
+  const item = list.items[index];
+  Object.assign(item, { status: data.status, version: data.version, claimed_by: data.claimed_by, claimed_until: data.claimed_until, assignee_id: data.assignee_id });
+  const statuses = asked().status;
+  if (statuses.length && !statuses.includes(item.status)) {
+    const focused = list.element.contains(document.activeElement);
+    list.items.splice(index, 1);
+    if (index < list.active) list.active -= 1;
+    list.refresh();
+    if (focused) list.activate(list.active);
+    if (!list.items.length) reload({ quiet: true });
+  } else list.redraw(index);
+}
+
 listen({
   "violation.new": (data) => { arrived.add(data.id); settle(); },
   "violation.grown": (data) => {
@@ -369,18 +437,7 @@ listen({
     if (index >= 0) { Object.assign(list.items[index], { risk: data.risk, severity: data.severity, quote: data.quote }); list.redraw(index); }
   },
   "violation.updated": (data) => {
-    const index = list.items.findIndex((one) => one.id === data.id);
-    recount();
-    if (index < 0) return;
-    const item = list.items[index];
-    Object.assign(item, { status: data.status, version: data.version, claimed_by: data.claimed_by, claimed_until: data.claimed_until, assignee_id: data.assignee_id });
-    const statuses = asked().status;
-    if (statuses.length && !statuses.includes(item.status)) {
-      list.items.splice(index, 1);
-      if (index < list.active) list.active -= 1;
-      list.refresh();
-      if (!list.items.length) reload({ quiet: true });
-    } else list.redraw(index);
+    changed(data);
   },
 }, { away: () => reload({ quiet: true }) });
 
@@ -392,13 +449,18 @@ bind("queue", "queue.top", "Home", () => list.activate(0));
 bind("queue", "queue.bottom", "End", () => list.activate(list.items.length - 1));
 bind("queue", "queue.open", ["Enter", "o"], () => open(list.active));
 if (take) bind("queue", "queue.take", "n", takeNext);
+if (take) {
+  for (const [action, key] of [["confirm", "y"], ["dismiss", "x"], ["needs_proof", "p"], ["escalate", "e"]]) bind("decide", `case.${action}`, key, () => judge(action));
+  bind("decide", "case.undo", "u", undo);
+  bind("decide", "queue.claim", "c", claim);
+}
 bind("queue", "queue.search", "/", () => { search.focus(); search.select(); });
 bind("queue", "queue.filter", "f", () => { if (innerWidth < 760) toggleFilters(); else filters.querySelector("input, select, button")?.focus(); });
 bind("queue", "queue.clear", "Shift+x", clearFilters);
 bind("queue", "queue.onlyMine", "m", () => { wanted.assignee = wanted.assignee === "me" ? "" : "me"; drawFilters(); reload(); });
 bind("queue", "queue.save", "Shift+s", saveFilter);
 bind("queue", "queue.reload", "r", () => reload());
-words("statuses").forEach(([id], index) => bind("queue", `queue.status.${id}`, String(index + 1), () => { wanted.status = [id]; reload(); }));
+words("statuses").forEach(([id], index) => bind("statuses", `queue.status.${id}`, String(index + 1), () => { wanted.status = [id]; reload(); }));
 
 drawFilters();
 if (may("violations:decide")) {

@@ -76,7 +76,7 @@ function draw() {
   for (const one of observations) {
     const lane = one.channel === "speech" ? "speech" : one.channel === "gap" ? "gap" : "screen";
     if (lane === "gap") items.push(s("rect", { class: "l-gap", x: x(one.start), y: 0, width: Math.max(2, x(one.end) - x(one.start)), height: 66 }, s("title", {}, t("case.gap", { seconds: (one.end - one.start).toFixed(1) }))));
-    else if (lane === "speech" || one.end - one.start < length * 0.6) items.push(s("rect", { class: `l-${lane}`, x: x(one.start), y: top[lane], width: Math.max(1.5, x(one.end) - x(one.start) - 0.8), height: 14, rx: 1.5 }, s("title", {}, `${clock(one.start)} ${one.text}`)));
+    else if (lane === "speech" || one.end - one.start < length * 0.6) items.push(lane === "screen" ? s("rect", { class: "l-shown", x: x(one.start), y: top.screen, width: 2, height: 14 }) : null, s("rect", { class: `l-${lane}`, x: x(one.start), y: top[lane], width: Math.max(1.5, x(one.end) - x(one.start) - 0.8), height: 14, rx: 1.5 }, s("title", {}, `${clock(one.start)} ${one.text}`)));
   }
   for (const one of violations) items.push(s("rect", { class: `l-violation s-${one.severity}`, x: x(one.start), y: top.violation, width: Math.max(4, x(Math.min(one.end, one.start + 12)) - x(one.start)), height: 18, rx: 1.5 }, s("title", {}, `${clock(one.start)} ${one.quote}`)));
   const step = [5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200].find((size) => length / size <= (innerWidth < 760 ? 6 : 12)) ?? 14400;
@@ -85,11 +85,11 @@ function draw() {
   drawn = s("line", { class: "l-head", x1: 0, x2: 0, y1: 0, y2: 66 });
   const picture = s("svg", { viewBox: `0 0 ${WIDTH} 66`, preserveAspectRatio: "none", class: "timeline", role: "slider", tabindex: 0, "aria-label": t("room.timeline"), "aria-valuemin": 0, "aria-valuemax": Math.round(length), "aria-valuenow": 0,
     onclick: (event) => { const box = picture.getBoundingClientRect(); seek(((event.clientX - box.left) / box.width) * length); },
-    onkeydown: (event) => { if (event.key === "ArrowLeft" || event.key === "ArrowRight") { event.preventDefault(); event.stopPropagation(); seek(video.currentTime + (event.key === "ArrowLeft" ? -5 : 5)); } } }, items, drawn);
+    onkeydown: (event) => { if (event.key === "ArrowLeft" || event.key === "ArrowRight") { event.preventDefault(); event.stopPropagation(); seek(video.currentTime + (event.key === "ArrowLeft" ? -5 : 5)); } } }, items.filter(Boolean), drawn);
   lanes.replaceChildren(h("div", { class: "lane-names", "aria-hidden": "true" }, LANES.map(([name, height]) => h("span", { vars: { height: `${height + 6}px` } }, t(`lane.${name}`)))), h("div", { class: "lane-picture" }, picture, h("div", { class: "ticks", "aria-hidden": "true" }, ticks)));
 
   const at = new Map();
-  for (const one of violations) for (const line of observations) if (line.channel === one.channel && line.end > one.start - 0.05 && line.start < one.end + 0.05) at.set(line.id, [...(at.get(line.id) ?? []), one]);
+  for (const one of violations) for (const line of observations) if (line.channel === one.channel && (line.channel !== "screen" || holds(line.text, one.quote)) && line.end > one.start - 0.05 && line.start < one.end + 0.05) at.set(line.id, [...(at.get(line.id) ?? []), one]);
   list.replaceChildren(...observations.filter((one) => one.channel === "speech" || one.channel === "gap" || at.has(one.id) || one.end - one.start < length * 0.6).map((one) => h("li", { class: `${one.channel} ${at.has(one.id) ? "touching" : ""}`, "data-start": one.start, "data-end": one.end },
     h("button", { type: "button", class: "at num", onclick: () => seek(one.start) }, clock(one.start)),
     one.channel === "speech" ? null : h("span", { class: "channel" }, t(`channel.${one.channel}`)),
@@ -98,6 +98,12 @@ function draw() {
     h("button", { type: "button", class: "at num", onclick: () => seek(one.start - 1) }, clock(one.start)), severity(one.severity),
     h("a", { class: "found-link", href: `/violations/${one.id}` }, h("b", {}, one.quote || one.rule_title), h("span", { class: "sub" }, word("categories", one.category))),
     disposition(one.disposition), statusTag(one.status))) : [h("li", {}, muted(t("check.clean")))]));
+}
+
+/** Much stands on a screen at once; the words tell which of it is meant. */
+function holds(text, quote) {
+  const [all, part] = [text, quote].map((one) => one.replace(/\s+/g, ""));
+  return !part || all.includes(part) || (all && part.includes(all));
 }
 
 function markedText(text, inside) {

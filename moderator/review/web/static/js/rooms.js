@@ -44,9 +44,9 @@ function card(room) {
         h("span", { class: "figures" },
           h("span", {}, h("b", { class: room.open ? "bad" : "" }, room.open), " ", t("rooms.open")),
           h("span", {}, h("b", {}, room.recent), " ", t("rooms.recent")),
-          live && room.lag_s !== null ? h("span", { class: room.lag_s > 5 ? "warn" : "" }, h("b", {}, `${room.lag_s.toFixed(1)}s`), " ", t("rooms.lag")) : h("span", { class: "muted" }, ago(room.heard_at))),
+          live && room.lag_s !== null ? h("span", { class: room.lag_s > 5 ? "warn" : "" }, h("b", {}, `${room.lag_s.toFixed(1)}s`), " ", t("rooms.lag")) : room.heard_at ? h("span", { class: "muted" }, ago(room.heard_at)) : null),
         h("span", { class: "risk", role: "img", "aria-label": `${t("queue.risk")} ${percent(room.risk)}`, vars: { "--part": room.risk } }))),
-    room.state_reason && !live ? h("p", { class: "bad small" }, room.state_reason) : null,
+    room.state_reason && !live ? h("p", { class: "bad room-why" }, room.state_reason) : null,
     may("rooms:watch") ? h("p", { class: "room-acts" },
       room.watching ? h("button", { type: "button", class: "link", onclick: () => stop(room) }, t("rooms.stop")) : h("button", { type: "button", class: "link", onclick: () => watch(room) }, t("rooms.watch"))) : null);
 }

@@ -11,7 +11,7 @@ const body = h("tbody");
 const homes = h("ul", { class: "plain" });
 main.append(h("div", { class: "page" },
   h("div", { class: "bar wall-bar" }, h("h1", {}, t("nav.users")), h("span", { class: "push" }), h("button", { type: "button", class: "primary", id: "new-user", onclick: create }, t("users.new"))),
-  h("div", { class: "table-scroll" }, h("table", {}, h("thead", {}, h("tr", {}, ["name", "role", "organisation", "last", "state", ""].map((one) => h("th", {}, one ? t(`users.${one}`) : "")))), body)),
+  h("div", { class: "table-scroll" }, h("table", { class: "users" }, h("thead", {}, h("tr", {}, ["name", "role", "organisation", "last", "state", ""].map((one) => h("th", {}, one ? t(`users.${one}`) : "")))), body)),
   h("div", { class: "bar section-bar" }, h("h2", {}, t("users.organisations")), h("span", { class: "push" }), h("button", { type: "button", onclick: createHome }, t("users.organisation.new"))), homes));
 
 const homeOf = (id) => organisations.find((one) => one.id === id)?.name ?? t("users.platform");

@@ -24,17 +24,21 @@ export class VirtualList {
 
   /** Draw everything in view again. */
   refresh() {
+    const focused = this.space.contains(document.activeElement);
     for (const row of this.rows.values()) row.remove();
     this.rows.clear();
     this.active = Math.min(this.active, this.items.length - 1);
     this.#paint();
+    if (focused) this.#focus();
   }
 
   /** Draw one row again. */
   redraw(index) {
+    const focused = this.rows.get(index)?.contains(document.activeElement);
     this.rows.get(index)?.remove();
     this.rows.delete(index);
     this.#paint();
+    if (focused) this.#focus();
   }
 
   /** Make `index` the active row, in view, and focused when `focus`. */
@@ -49,8 +53,10 @@ export class VirtualList {
     else if (top + height > scrollTop + clientHeight) this.element.scrollTop = top + height - clientHeight;
     for (const one of [before, this.active]) this.rows.get(one)?.classList.toggle("active", one === this.active);
     this.#paint();
-    if (focus) this.rows.get(this.active)?.querySelector("a")?.focus({ preventScroll: true });
+    if (focus) this.#focus();
   }
+
+  #focus() { this.rows.get(this.active)?.querySelector("a")?.focus({ preventScroll: true }); }
 
   #resized() {
     if (this.lastHeight !== this.rowHeight()) this.refresh();

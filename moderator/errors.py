@@ -8,6 +8,7 @@ LM-8xx journal, sinks, retention · LM-9xx the review console and its API.
 from __future__ import annotations
 
 import os
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 
@@ -42,8 +43,14 @@ class ModeratorError(Exception):
         return f"{head}\n  → {mend.format(**self.fields)}" if mend else head
 
 
+READER_LANGUAGE: ContextVar[str] = ContextVar("reader_language", default="")
+"""`zh` or `en` while a server speaks to one of its readers; empty elsewhere."""
+
+
 def ui_language() -> str:
-    """`zh` or `en`: MODERATOR_LANG, else the locale, else English."""
+    """`zh` or `en`: the reader's, else MODERATOR_LANG, else the locale, else English."""
+    if reader := READER_LANGUAGE.get():
+        return reader
     chosen = (
         os.environ.get("MODERATOR_LANG") or os.environ.get("LC_ALL") or os.environ.get("LANG", "")
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import cache
 from pathlib import Path
 
@@ -28,7 +29,7 @@ class House:
         self.database = Database(settings.url)
         self.hub = Hub(self.database)
         self.metrics = Metrics()
-        self.watchers = Watchers(self.database, settings.data_dir)
+        self.watchers = Watchers(self.database, settings)
         self.jobs = JobRunner(self.database, settings, checker)
         self.janitor = Janitor(self.database, settings)
         self.demo = Demo(self.database, settings)
@@ -46,6 +47,7 @@ class House:
         """Begin the work in the background."""
         self.jobs.start()
         self.janitor.start()
+        threading.Thread(target=self.watchers.resume, name="resume", daemon=True).start()
 
     async def stop(self) -> None:
         """End it: streams first, then workers, then the database."""

@@ -46,7 +46,6 @@ from moderator.review.models import (
     new_id,
     utcnow,
 )
-from moderator.review.rooms import LIVE_STATES
 from moderator.sinks.envelope import Envelope
 
 RISK_OF_DISPOSITION = {
@@ -73,6 +72,8 @@ def risk_of(record: Mapping[str, Any]) -> float:
     sure = 0.5 + 0.5 * float(record["confidence"])
     return round(min(1.0, severity * firmness * sure * (1 + 0.02 * (often - 1))), 6)
 
+
+LIVE_STATES = frozenset({"connecting", "live", "stalled", "reconnecting"})
 
 _LONGEST = {"platform": 100, "title": 300, "host": 200, "merchant": 200}
 
@@ -672,8 +673,12 @@ def _ended(db: Session, envelope: Mapping[str, Any], folder: Path | None) -> Non
     if not _is_on(broadcast):
         return
     broadcast.state = "ended"
-    if room.state != RoomState.FAILED:
-        _room_state(db, room, RoomState.ENDED, str((envelope.get("body") or {}).get("reason", "")))
+    if room.broadcast_id == broadcast.id and room.state != RoomState.FAILED:
+        reason = str((envelope.get("body") or {}).get("reason", ""))
+        _room_state(db, room, RoomState.ENDED, "" if reason in _EXPECTED_ENDS else reason)
+
+
+_EXPECTED_ENDS = ("ended", "stopped")
 
 
 def _room_state(db: Session, room: RoomRow, state: str, reason: str) -> None:

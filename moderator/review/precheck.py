@@ -165,23 +165,43 @@ def _offset(starts: Sequence[int], line: int, column: int) -> int:
     return min(starts[line - 1] + column - 1, starts[-1])
 
 
-_QUOTED = re.compile('[“「『"]([^”」』"]{1,60})[”」』"]')
-_INSTEAD = re.compile(
-    "改为|改说|改成|换成|可以说|只说|例如|如|只介绍|say|use|instead|such as", re.I
+_QUOTED = re.compile('[“「『"]([^”」』"]{1,160})[”」』"]')
+
+_OFFERS = re.compile(
+    "改为|改说|改成|换成|例如|只介绍|(?:比)?如[：:]?$|(?<![不别])说明?[：:]?$|或者[，,]?$|"
+    r"\be\.g\.|\b(?:say|use|instead|such as|for example|state|give|speak|name|read)\b",
+    re.I,
 )
+"""Words before a quotation that is to be said."""
+
+_FORBIDS = re.compile(
+    "不[说提下报用做]|别[说提]|[删去除]|标明|标注|写明|亮出|提示|注明|"
+    r"\b(?:not|no|never|without|drop|show|mark|put|keep|add)\b",
+    re.I,
+)
+"""Words before one that is not to be said, or to be shown and not said."""
 
 
 def rewrites(suggestion: str, quote: str) -> list[str]:
-    """The wordings that a suggestion offers in quotation marks after “say instead”.
+    """The wordings that a suggestion offers in quotation marks, five at most.
 
-    What it quotes as forbidden (“删去…”, “不说…”) comes before such a word or holds the
-    words at fault, and is not offered.
+    Whether a quotation is offered or forbidden says the last such word before it; one that
+    follows another without any (“…”“…”) is like it. What holds the words at fault is none.
     """
-    begun = _INSTEAD.search(suggestion)
-    if begun is None:
-        return []
-    offered = _QUOTED.findall(suggestion[begun.start() :])
-    kept = [words for words in offered if "…" not in words and quote not in words]
+    kept: list[str] = []
+    offered, at = False, 0
+    for found in _QUOTED.finditer(suggestion):
+        between = suggestion[at : found.start()]
+        at = found.end()
+        last = {
+            kind: max((one.start() for one in words.finditer(between)), default=-1)
+            for kind, words in ((True, _OFFERS), (False, _FORBIDS))
+        }
+        if max(last.values()) >= 0:
+            offered = last[True] > last[False]
+        words = found[1]
+        if offered and "…" not in words and not (quote and quote in words):
+            kept.append(words)
     return list(dict.fromkeys(kept))[:5]
 
 

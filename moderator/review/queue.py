@@ -565,13 +565,16 @@ def add_note(db: Session, who: Principal, violation_id: str, words: str) -> Note
     return note
 
 
-def hold(db: Session, who: Principal, violation_id: str, held: bool) -> ViolationRow:
-    """A legal hold: retention leaves it alone."""
+def hold(
+    db: Session, who: Principal, violation_id: str, held: bool, reason: str = ""
+) -> ViolationRow:
+    """A legal hold: retention leaves it alone, and its broadcast."""
     who.need(Permission.VIOLATIONS_SECOND)
     row = _locked(db, who, violation_id)
     row.held = held
     row.version += 1
-    _log(db, who, row, "violation.hold" if held else "violation.release_hold")
+    detail = {"reason": reason} if reason else {}
+    _log(db, who, row, "violation.hold" if held else "violation.release_hold", **detail)
     tell(db, row)
     return row
 

@@ -8,16 +8,19 @@ from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import case as when
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
-from moderator.errors import NO_SUCH, ModeratorError, in_ui_language
+from moderator.errors import ALREADY_THERE, NO_SUCH, ModeratorError, in_ui_language
+from moderator.records import Room
 from moderator.review import audit, queue, search
 from moderator.review.events import announce
+from moderator.review.ingest import LIVE_STATES, put_room
 from moderator.review.models import (
     Broadcast,
     ObservationRow,
     Organisation,
+    PassportRow,
     RoomRow,
     ViolationRow,
     utcnow,
@@ -25,8 +28,6 @@ from moderator.review.models import (
 from moderator.review.permissions import Permission, Principal
 
 RECENT = timedelta(minutes=10)
-
-LIVE_STATES = frozenset({"connecting", "live", "stalled", "reconnecting"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,30 @@ def get(db: Session, who: Principal, room_id: str) -> RoomRow:
 
 def figures_of(db: Session, who: Principal, room_id: str) -> Figures:
     return _figures(db, who).get(room_id, Figures())
+
+
+def add(db: Session, who: Principal, room: Room) -> RoomRow:
+    """A room that is new. Raises LM-924 for an id that is taken, whoever's it is."""
+    if db.get(RoomRow, room.id) is not None:
+        kind = in_ui_language("room", "直播间")
+        raise ModeratorError(ALREADY_THERE, kind=kind, name=room.id)
+    row = put_room(db, room, organisation_id=who.organisation_id)
+    audit.append(db, who.actor, "room.create", "room", row.id, organisation_id=row.organisation_id)
+    announce(db, "room.updated", row.id, row.organisation_id, {"state": row.state})
+    return row
+
+
+def passports_of(db: Session, row: RoomRow) -> list[dict[str, Any]]:
+    """Passports of what is on sale in the room; all its organisation has where it does not say."""
+    query = select(PassportRow.body).where(
+        or_(
+            PassportRow.organisation_id.is_(None),
+            PassportRow.organisation_id == (row.organisation_id or ""),
+        )
+    )
+    if row.products:
+        query = query.where(PassportRow.id.in_(row.products))
+    return list(db.scalars(query.order_by(PassportRow.id).limit(5000)))
 
 
 def change(db: Session, who: Principal, room_id: str, changes: dict[str, Any]) -> RoomRow:

@@ -67,6 +67,9 @@ class ReviewSettings(BaseSettings):
     script_limit_mib: int = Field(5, ge=1, description="Largest script file.")
     script_limit_chars: int = Field(200_000, ge=1000, description="Longest pasted script.")
     recording_limit_mib: int = Field(4096, ge=1, description="Largest recording.")
+    watch_private: bool = Field(
+        False, description="Streams on private addresses may be watched from the console."
+    )
     evidence_limit_mib: int = Field(512, ge=1, description="Largest clip sent in.")
     jobs_per_user: int = Field(20, ge=1, description="Unfinished uploads of one person.")
     job_workers: int = Field(1, ge=0, le=16, description="Recordings checked at once; 0: none.")

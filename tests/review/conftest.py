@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
+from moderator import models
 from moderator.review import accounts
 from moderator.review.app import create_app, prepare
 from moderator.review.database import Database
@@ -59,6 +60,14 @@ def ready_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     database.migrate()
     database.close()
     return path
+
+
+@pytest.fixture(scope="session")
+def embedded_weights() -> None:
+    """Skips a test of real speech where the weights are not installed."""
+    for name in ("whisper-base", "silero-vad-v6"):
+        if not models.is_installed(name):
+            pytest.skip(f"the weights {name} are not installed")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -188,6 +188,7 @@ TABLE: dict[tuple[str, str], Expect] = {
     ("POST", "/api/v1/filters"): Expect(P.ACCOUNT, body={"name": "x", "query": {}}),
     ("DELETE", "/api/v1/filters/{filter_id}"): Expect(P.ACCOUNT, somebodys("filter_id"), mine=True),
     ("GET", "/api/v1/rooms"): Expect(P.ROOMS_READ, listing=True),
+    ("POST", "/api/v1/rooms"): Expect(P.ROOMS_WATCH, body={"id": "room_new"}),
     ("GET", "/api/v1/rooms/{room_id}"): Expect(P.ROOMS_READ, room),
     ("PATCH", "/api/v1/rooms/{room_id}"): Expect(P.USERS_MANAGE, room, {"title": "新"}),
     ("GET", "/api/v1/rooms/{room_id}/frame"): Expect(P.EVIDENCE_READ, room, mine=True),

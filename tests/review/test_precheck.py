@@ -62,7 +62,7 @@ def test_precheck_a_clean_or_empty_script_has_no_marks(world: World) -> None:
 def test_precheck_accepting_a_rewrite_clears_the_mark(world: World) -> None:
     body = check(world, BAD).json()
     mark = next(m for m in body["marks"] if "国家级" in m["record"]["quote"])
-    offered = mark["rewrites"] or ["用料讲究"]
+    offered = mark["rewrites"]
     text = body["text"][: mark["begin"]] + offered[0] + body["text"][mark["end"] :]
     again = check(world, text).json()
     assert not [m for m in again["marks"] if "国家级" in m["record"]["quote"]]
@@ -76,6 +76,13 @@ def test_precheck_accepting_a_rewrite_clears_the_mark(world: World) -> None:
         ("改为“用料讲究”。", ["用料讲究"]),
         ("直接说明情况。", []),
         ("改说“有助于……”，并提示。", []),
+        ("说“我自己很喜欢，已经回购两次了”。", ["我自己很喜欢，已经回购两次了"]),
+        ("说“回购的人很多”“用的是好料”，不说“最好”。", ["回购的人很多", "用的是好料"]),
+        ("没有证书别说“第一”，说具体的，例如“今早刚摘的”。", ["今早刚摘的"]),
+        ("画面标明“广告”。", []),
+        ("不说谁推荐，改说“国家级的品质”。", []),
+        ("Say “I like it a lot”, not “the best”.", ["I like it a lot"]),
+        ("Name the standard instead, e.g. “made to it”.", ["made to it"]),
     ],
 )
 def test_precheck_rewrites_are_what_the_suggestion_offers(

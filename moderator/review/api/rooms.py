@@ -8,11 +8,13 @@ from fastapi import APIRouter, Depends, Query
 from starlette.responses import FileResponse, Response
 
 from moderator.errors import EVIDENCE_GONE, ModeratorError
+from moderator.records import Room
 from moderator.review import evidence, queue, rooms
 from moderator.review.api import paging
 from moderator.review.api.idempotency import IdempotentRoute
 from moderator.review.api.schemas import (
     BroadcastOut,
+    NewRoomIn,
     ObservationOut,
     RoomChange,
     RoomOut,
@@ -68,6 +70,14 @@ def _room(house: House, who: Principal, row: RoomRow, figures: rooms.Figures) ->
     )
 
 
+@router.post("/rooms", status_code=201)
+def add_room(body: NewRoomIn, who: Watcher, house: HouseDep) -> RoomOut:
+    """Make a room known, for it to be watched. It belongs to your organisation, if you have one."""
+    with house.database.write() as db:
+        row = rooms.add(db, who, Room(**body.model_dump() | {"products": tuple(body.products)}))
+        return _room(house, who, row, rooms.Figures())
+
+
 @router.get("/rooms/{room_id}")
 def room(room_id: str, who: Reader, house: HouseDep) -> RoomOut:
     with house.database.read() as db:
@@ -102,7 +112,7 @@ def watch(room_id: str, body: WatchIn, who: Watcher, house: HouseDep) -> RoomOut
     """Start watching its stream from this server."""
     with house.database.write() as db:
         row = rooms.get(db, who, room_id)
-        house.watchers.start(row, body.source)
+        house.watchers.start(row, body.source, rooms.passports_of(db, row))
         rooms.note_watch(db, who, row, started=True)
         return _room(house, who, row, rooms.figures_of(db, who, room_id))
 

@@ -438,6 +438,7 @@ class NoteIn(In):
 
 class HoldIn(In):
     held: bool
+    reason: Words = Field("", description="Kept in the audit log.")
 
 
 class SavedFilterIn(In):
@@ -537,6 +538,16 @@ class RoomChange(In):
     title: Label | None = None
     host: Label | None = None
     merchant: Label | None = None
+
+
+class NewRoomIn(In):
+    id: str = Field(pattern=r"^[\w.\-]{1,100}$", examples=["room-001"])
+    platform: Label = ""
+    title: Label = ""
+    host: Label = ""
+    merchant: Label = ""
+    products: list[Ref] = Field([], max_length=500, description="Passports on sale here.")
+    ai_host: bool = False
 
 
 class WatchIn(In):

@@ -16,10 +16,12 @@ from moderator.errors import (
     CSRF_MISSING,
     NOT_LOGGED_IN,
     PASSWORD_CHANGE_DUE,
+    READER_LANGUAGE,
     ModeratorError,
 )
 from moderator.review import accounts
 from moderator.review.api.headers import HEADERS
+from moderator.review.api.problems import language
 from moderator.review.house import House
 from moderator.review.permissions import Permission, Principal
 from moderator.review.settings import ReviewSettings
@@ -134,6 +136,8 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        # Reasons inside a message are in the same language as the message.
+        READER_LANGUAGE.set(language(Request(scope)))
         https = scope["scheme"] == "https"
         api = scope["path"].startswith("/api/")
 

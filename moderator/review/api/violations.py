@@ -325,7 +325,7 @@ def note(violation_id: str, body: NoteIn, who: Decider, house: HouseDep) -> Note
 def hold(violation_id: str, body: HoldIn, who: Second, house: HouseDep) -> ViolationOut:
     """A legal hold: retention leaves it alone."""
     with house.database.write() as db:
-        return row_out(who, queue.hold(db, who, violation_id, body.held))
+        return row_out(who, queue.hold(db, who, violation_id, body.held, body.reason))
 
 
 @router.get("/violations/{violation_id}/evidence/{path:path}", response_class=FileResponse)

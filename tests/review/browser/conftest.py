@@ -113,7 +113,12 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
         demo.load_passport_samples(made.house.database)
         demo.load(made.house.database, made.house.settings, ROOM)
         hashed = accounts.HASHER.hash(PASSWORD)
-        people = {"lin": ("林审", "reviewer"), "chen": ("陈复", "second_reviewer")}
+        people = {
+            "lin": ("林审", "reviewer"),
+            "chen": ("陈复", "second_reviewer"),
+            "root": ("管理员", "admin"),
+            "audit": ("审计", "auditor"),
+        }
         with made.house.database.write() as db:
             for username, (name, role) in people.items():
                 db.add(
@@ -141,6 +146,9 @@ def chromium() -> Iterator[Any]:
 
 Opener = Callable[..., Any]
 
+COOKIES: dict[tuple[str, str], Any] = {}
+"""Of who has logged in once: the login page is not what every test is about."""
+
 
 @pytest.fixture
 def open_page(chromium: Any) -> Iterator[Opener]:
@@ -159,12 +167,16 @@ def open_page(chromium: Any) -> Iterator[Opener]:
         page = context.new_page()
         page.on("pageerror", lambda error: problems.append(f"{page.url}: {error}"))
         page.on("console", lambda line: _note(problems, page, line))
+        known = COOKIES.get((desk.url, user))
+        if known:
+            context.add_cookies(known)
         page.goto(desk.url)
-        if user:
+        if user and not known:
             page.locator("#username").fill(user)
             page.locator("#password").fill(PASSWORD)
             page.keyboard.press("Enter")
             page.wait_for_selector(".top")
+            COOKIES[desk.url, user] = context.cookies()
         return page
 
     yield opened

@@ -59,7 +59,7 @@ def test_first_start_to_first_decision_takes_no_mouse(
             break
         page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    page.wait_for_selector(".entry")
+    page.wait_for_selector(".entry", timeout=3 * WAIT_MS)
     page.keyboard.press("n")
     page.wait_for_selector(".case-quote")
     decided = page.url.rsplit("/", 1)[1]

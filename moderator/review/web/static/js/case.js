@@ -52,8 +52,10 @@ async function load({ whole = false } = {}) {
     if (asked !== id) return;
     detail = found;
     if (whole) await recording();
+    // A decided case that is still open here and is appealed against is for whoever opens it next.
+    const wanted = whole || Boolean(lockedBy) || detail.violation.claimed_by === me.id;
     lockedBy = "";
-    if (may("violations:decide") && WORKING.has(detail.violation.status)) await claim();
+    if (wanted && mine(detail.violation)) await claim();
     draw(whole);
     document.title = `${detail.violation.quote || detail.violation.rule_title} · ${t("app.name")}`;
   } catch (error) {
@@ -73,6 +75,11 @@ async function recording() {
     const [seen, there] = await Promise.all([get(`/rooms/${encodeURIComponent(room)}`), get(`/broadcasts/${encodeURIComponent(broadcast)}/timeline?limit=1`)]);
     recorded = { broadcast, media: there.broadcast.media_url ?? "", title: seen.title || room };
   } catch { /* the case can be judged without it */ }
+}
+
+/** Whether this person can bring the case on. */
+function mine(row) {
+  return may("violations:decide") && WORKING.has(row.status) && (row.status !== "appealed" || may("appeals:answer"));
 }
 
 async function claim() {
@@ -434,7 +441,10 @@ async function note() {
 }
 
 async function hold() {
-  if (await tried(() => api("PUT", `/violations/${id}/hold`, { held: !detail.violation.held }))) await load();
+  const held = !detail.violation.held;
+  const reason = await ask(held ? t("act.hold") : t("act.unhold"), { label: t("case.holdWhy"), rows: 2, required: false, ok: held ? t("act.hold") : t("act.unhold") });
+  if (reason === undefined) return;
+  if (await tried(() => api("PUT", `/violations/${id}/hold`, { held, reason }))) await load();
 }
 
 async function invite() {

@@ -1,10 +1,11 @@
 // The wall: every room, live and risky ones first.
 
-import { ago, api, ask, empty, get, h, loadMeta, main, may, muted, percent, post, t, toast, tried, debounced } from "./core.js";
-import { bind, bindCommon } from "./keys.js";
+import { ago, api, ask, dialog, empty, get, h, loadMeta, main, may, muted, option, percent, post, t, toast, tried, debounced } from "./core.js";
+import { bind, bindCommon, hint } from "./keys.js";
 import { listen } from "./events.js";
 
 const LIVE = new Set(["connecting", "live", "stalled", "reconnecting"]);
+const PLATFORMS = ["douyin", "taobao", "kuaishou", "wechat", "xiaohongshu", "jd"];
 
 await loadMeta();
 bindCommon();
@@ -12,7 +13,8 @@ bindCommon();
 const grid = h("ul", { class: "wall" });
 const demo = h("button", { type: "button", id: "demo-live", hidden: true, onclick: playDemo }, t("rooms.demo"));
 const summary = h("p", { class: "muted", role: "status" });
-main.append(h("div", { class: "page wide" }, h("div", { class: "bar wall-bar" }, h("h1", {}, t("nav.rooms")), summary, h("span", { class: "push" }), demo), grid));
+main.append(h("div", { class: "page wide" }, h("div", { class: "bar wall-bar" }, h("h1", {}, t("nav.rooms")), summary, h("span", { class: "push" }), demo,
+  may("rooms:watch") ? h("button", { type: "button", class: "primary", id: "new-room", onclick: create }, t("rooms.new"), " ", hint("rooms.new") || h("kbd", {}, "a")) : null), grid));
 
 let rooms = [];
 const beats = new Map();
@@ -51,6 +53,29 @@ function card(room) {
       room.watching ? h("button", { type: "button", class: "link", onclick: () => stop(room) }, t("rooms.stop")) : h("button", { type: "button", class: "link", onclick: () => watch(room) }, t("rooms.watch"))) : null);
 }
 
+/** A room that is not known yet, and at once its stream. */
+async function create() {
+  const made = await dialog(t("rooms.new"), (close) => {
+    const input = (id, props = {}) => h("input", { id: `room-${id}`, maxLength: 200, ...props });
+    const source = input("source", { required: true, maxLength: 2000, type: "url", placeholder: "https://… · rtmp://…", "data-first": "" });
+    const [title, host, merchant] = ["title", "host", "merchant"].map((one) => input(one));
+    const id = input("id", { required: true, maxLength: 100, pattern: "[\\w.\\-]+", value: `room-${Date.now().toString(36).slice(-6)}`, class: "mono" });
+    const platform = h("select", { id: "room-platform" }, option("", "–", true), PLATFORMS.map((one) => option(one, t(`platform.${one}`))));
+    const field = (element, key) => h("label", { class: "field", htmlFor: element.id }, h("span", {}, t(key)), element);
+    const send = async (event) => {
+      event.preventDefault();
+      const room = await tried(() => post("/rooms", { id: id.value.trim(), title: title.value.trim(), host: host.value.trim(), merchant: merchant.value.trim(), platform: platform.value }));
+      if (room) close({ room, source: source.value.trim() });
+    };
+    return h("form", { onsubmit: send }, field(source, "rooms.source"), h("div", { class: "pair" }, field(title, "rooms.title"), field(host, "rooms.host")),
+      h("div", { class: "pair" }, field(merchant, "rooms.merchant"), field(platform, "rooms.platform")), field(id, "rooms.id"),
+      h("footer", { class: "form-foot" }, h("button", { class: "primary" }, t("rooms.watch"))));
+  });
+  if (!made) return;
+  if (await tried(() => post(`/rooms/${encodeURIComponent(made.room.id)}/watch`, { source: made.source }))) toast(t("rooms.watching"), { kind: "good" });
+  await tried(load);
+}
+
 /** Play a sample room as if it were live, for a first look at the wall. */
 async function playDemo() {
   demo.disabled = true;
@@ -86,6 +111,11 @@ function move(by) {
   const links = [...grid.querySelectorAll(".room-link")];
   const at = links.indexOf(document.activeElement);
   links[Math.max(0, Math.min(links.length - 1, at + by))]?.focus();
+}
+const focused = () => rooms.find((one) => one.id === document.activeElement?.closest?.("[data-room]")?.dataset.room);
+if (may("rooms:watch")) {
+  bind("room", "rooms.new", "a", create);
+  bind("room", "rooms.toggle", "w", () => { const room = focused(); if (room) (room.watching ? stop : watch)(room); });
 }
 bind("room", "rooms.next", ["j", "ArrowRight"], () => move(1));
 bind("room", "rooms.previous", ["k", "ArrowLeft"], () => move(-1));

@@ -33,7 +33,7 @@ from tests.command import REPOSITORY
 from tests.outputs.builders import media_report, utterance
 from tests.outputs.builders import violation as found
 from tests.review.serving import served
-from tests.review.world import World
+from tests.review.world import Caller, World
 from tests.sinks.builders import tell, tell_evidence, violation
 
 ROOM = {
@@ -386,21 +386,21 @@ def test_live_watching_a_stream_from_the_console_fills_the_queue(
     caller = world.caller("reviewer", "a")
     try:
         assert caller.post("/rooms/live1/watch", {"source": source}).json()["watching"]
-        wait_for(lambda: bool(caller.get("/violations").json()["items"]), 180)
+        wait_for(lambda: any(file["there"] for file in clips(caller)), 240)
         assert caller.http.delete("/api/v1/rooms/live1/watch").status_code == 200
         wait_for(lambda: not caller.get("/rooms/live1").json()["watching"], 90)
     finally:
         world.house.watchers.close()
         station.shutdown()
         station.server_close()
-    spoken = caller.get("/violations?channel=speech").json()["items"]
-    files = [
-        file
-        for one in spoken
-        for file in caller.get(f"/violations/{one['id']}").json()["evidence"]
-    ]
-    assert any(file["kind"] == "clip" for file in files)
-    assert all(file["there"] for file in files)
+    assert all(file["there"] for file in clips(caller))
+    assert caller.get("/rooms/live1").json()["state"] == "ended"
+
+
+def clips(caller: Caller) -> list[dict[str, Any]]:
+    found = caller.get("/violations").json()["items"]
+    details = [caller.get(f"/violations/{one['id']}").json() for one in found]
+    return [file for one in details for file in one["evidence"] if file["kind"] == "clip"]
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):

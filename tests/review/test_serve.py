@@ -19,6 +19,9 @@ import pytest
 from moderator.review import demo
 from tests.command import REPOSITORY, environment, moderator
 
+PATIENCE_S = 60
+"""Seconds for an answer of a server that has just started, on a machine with much else to do."""
+
 SAMPLES_THERE = bool(demo.room_ids())
 
 
@@ -50,7 +53,7 @@ class Server:
     def wait_ready(self) -> None:
         for _ in range(300):
             try:
-                if httpx.get(f"{self.address}/readyz").status_code == 200:
+                if httpx.get(f"{self.address}/readyz", timeout=PATIENCE_S).status_code == 200:
                     return
             except httpx.TransportError:
                 pass
@@ -88,12 +91,13 @@ def serving(data: Path, *options: str, **env: str) -> Iterator[Server]:
 def test_serve_with_nothing_configured_works_and_shows_the_password_once(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as server:
         password = server.password()
-        assert httpx.get(f"{server.address}/healthz").json() == {"status": "ok"}
-        assert httpx.get(f"{server.address}/openapi.json").json()["info"]["title"] == "moderator"
-        metrics = httpx.get(f"{server.address}/metrics").text
+        assert httpx.get(f"{server.address}/healthz", timeout=PATIENCE_S).json() == {"status": "ok"}
+        api = httpx.get(f"{server.address}/openapi.json", timeout=PATIENCE_S).json()
+        assert api["info"]["title"] == "moderator"
+        metrics = httpx.get(f"{server.address}/metrics", timeout=PATIENCE_S).text
         assert "moderator_database_up 1.0" in metrics
         body = {"username": "admin", "password": password}
-        answer = httpx.post(f"{server.address}/api/v1/auth/login", json=body)
+        answer = httpx.post(f"{server.address}/api/v1/auth/login", json=body, timeout=PATIENCE_S)
         assert answer.json()["must_change_password"] is True
         assert "server" not in answer.headers
     # In good order, and then by the signal that was sent, as shells and systemd expect.
@@ -102,7 +106,7 @@ def test_serve_with_nothing_configured_works_and_shows_the_password_once(tmp_pat
     with serving(tmp_path / "data") as again:
         assert not [line for line in again.lines if password in line]
         assert not [line for line in again.lines if re.search(r"(?:\w{4}-){3}\w{4}", line)]
-        answer = httpx.post(f"{again.address}/api/v1/auth/login", json=body)
+        answer = httpx.post(f"{again.address}/api/v1/auth/login", json=body, timeout=PATIENCE_S)
         assert answer.status_code == 200
 
 
@@ -137,7 +141,7 @@ def test_serve_demo_fills_the_console_and_plays_a_room(tmp_path: Path) -> None:
 
     with serving(tmp_path / "data", "--demo") as server:
         password = server.password()
-        with httpx.Client(base_url=f"{server.address}/api/v1") as http:
+        with httpx.Client(base_url=f"{server.address}/api/v1", timeout=PATIENCE_S) as http:
             body = {"username": "admin", "password": password}
             http.headers["X-CSRF-Token"] = http.post("/auth/login", json=body).json()["csrf_token"]
             http.post("/auth/password", json={"old": password, "new": "walrus umbrella 7"})

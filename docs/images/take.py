@@ -78,13 +78,13 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory(prefix="console-") as data,
         tempfile.TemporaryDirectory(prefix="checked-") as checked,
+        console(Path(data), options.checked or Path(checked), options.serve or 0) as url,
     ):
-        with console(Path(data), options.checked or Path(checked), options.serve or 0) as url:
-            print(url, flush=True)
-            if options.serve:
-                with_patience()
-            else:
-                take(url, options.pictures or list(PICTURES), options.out)
+        print(url, flush=True)
+        if options.serve:
+            with_patience()
+        else:
+            take(url, options.pictures or list(PICTURES), options.out)
 
 
 def with_patience() -> None:
@@ -293,7 +293,7 @@ def _queue(page: Any, url: str) -> None:
 
 
 def _decision(page: Any, url: str) -> None:
-    page.goto(f"{url}/queue?status=open&room=skincare_and_health&channel=speech")
+    page.goto(f"{url}/queue?status=open&room=skincare_and_health&q=医美级")
     page.wait_for_selector(".entry:focus")
     page.keyboard.press("Enter")
     page.wait_for_selector(".case-quote")
@@ -312,6 +312,7 @@ def _check(page: Any, url: str) -> None:
 def _rooms(page: Any, url: str) -> None:
     page.goto(f"{url}/rooms")
     page.wait_for_selector(".live-room .thumb img", timeout=120_000)
+    page.wait_for_timeout(20_000)  # until something was said, and found
 
 
 def _room(page: Any, url: str) -> None:
@@ -327,11 +328,11 @@ def _dashboards(page: Any, url: str) -> None:
 
 
 PICTURES = {
+    "rooms": Picture(_rooms),
     "queue": Picture(_queue),
     "decision": Picture(_decision),
     "decision-en": Picture(_decision, locale="en-GB", scheme="dark"),
     "check": Picture(_check),
-    "rooms": Picture(_rooms),
     "room": Picture(_room),
     "dashboards": Picture(_dashboards),
 }

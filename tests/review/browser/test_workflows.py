@@ -10,7 +10,7 @@ import pytest
 
 from moderator.review.models import ViolationRow
 from tests.review.browser.conftest import ROOM, Desk
-from tests.review.browser.test_console import open_first, until
+from tests.review.browser.test_console import open_first, serious, until
 
 pytestmark = pytest.mark.slow
 
@@ -134,6 +134,8 @@ def test_a_merchant_appeals_by_link_and_is_answered(
     merchant.goto(f"{desk.url}/appeal/{link.rsplit('/', 1)[1]}")
     merchant.wait_for_selector("#appeal-text")
     assert merchant.evaluate("document.documentElement.scrollWidth") <= 390
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    assert serious(axe, merchant, "appeal") == []
     merchant.locator("#appeal-text").fill("这句话是引用用户评价，附检测报告。")
     merchant.locator("#appeal-files").set_input_files(str(paper))
     merchant.locator("#appeal-name").fill("徽味周记食品店")

@@ -19,12 +19,18 @@ function draw(found) {
     h("header", { class: "bar" }, h("span", { class: "gate-name" }, t("app.name")), h("span", { class: "push" }), h("button", { type: "button", class: "link", onclick: () => setLanguage(lang === "zh" ? "en" : "zh") }, lang === "zh" ? "English" : "中文")),
     h("p", { class: "muted" }, `${found.room_title} · ${stamp(found.at)} · ${clock(found.start)}`),
     h("h1", { class: "case-quote" }, h("mark", { class: "fault" }, found.quote || found.rule_title)),
-    found.context ? h("p", { class: "context" }, found.context) : null,
+    found.context ? h("p", { class: "context" }, quoted(found)) : null,
     h("div", { class: "appeal-media" }, clip ? h("video", { src: clip.url, controls: true, playsInline: true, preload: "metadata" }) : null, frames.map((one) => h("img", { src: one.url, alt: found.quote }))),
     h("h2", {}, t("appeal.grounds")), h("p", { class: "strong" }, found.rule_title), h("p", {}, found.explanation),
     found.articles.map((one) => h("details", { class: "article" }, h("summary", {}, h("b", {}, `${one.title.startsWith("《") ? one.title : `《${one.title}》`}${one.article}`)), one.text ? h("blockquote", {}, one.text) : muted(t("case.unverified")))),
     found.documents_wanted.length ? [h("h2", {}, t("case.needs")), h("ul", { class: "plain" }, found.documents_wanted.map((one) => h("li", {}, h("span", { class: "box", "aria-hidden": "true" }), one)))] : null,
     open ? form(found) : answer(found)));
+}
+
+/** The context with the words at fault marked in it. */
+function quoted({ context, quote }) {
+  const at = quote ? context.indexOf(quote) : -1;
+  return at < 0 ? [context] : [context.slice(0, at), h("mark", { class: "fault" }, quote), context.slice(at + quote.length)];
 }
 
 function documents(found) {

@@ -258,6 +258,7 @@ function drawWhy() {
   const sections = [];
   const section = (title, ...children) => sections.push(h("section", {}, h("h2", {}, title), ...children));
 
+  if (detail.appeals.length) section(t("case.appeals"), detail.appeals.map(appeal));
   section(t("case.rule"),
     h("p", { class: "strong" }, rule?.title ?? record.rule.title, " ", h("span", { class: "muted mono" }, `${record.rule.id} v${record.rule.version}`)),
     h("p", {}, reasonText(record)),
@@ -274,7 +275,6 @@ function drawWhy() {
   if (rule?.needs_names.length) section(t("case.needs"), h("ul", { class: "plain" }, rule.needs_names.map((one) => h("li", {}, h("span", { class: "box", "aria-hidden": "true" }), one))));
   section(t("case.passport"), detail.passport ? passport(detail.passport) : muted(t("case.noPassport")));
 
-  if (detail.appeals.length) section(t("case.appeals"), detail.appeals.map(appeal));
   const trail = [
     ...detail.decisions.map((one) => ({ at: one.at, element: decision(one) })),
     ...detail.notes.map((one) => ({ at: one.at, element: h("li", {}, h("b", {}, one.user_name), " ", muted(t("case.noted")), " ", time(one.at), h("p", {}, one.text)) })),
@@ -329,11 +329,12 @@ function appeal(one) {
 function drawBar() {
   const button = (action, run, kind = "") => h("button", { type: "button", class: `act ${kind}`, onclick: run, disabled: !can(action), "data-act": action }, t(`act.${action}`), " ", hint(`case.${action}`));
   const decide = may("violations:decide");
+  // A case that is decided shows what is still possible; one that another has shows what would be.
+  const verdicts = [["confirm", () => judge("confirm"), "yes"], ["dismiss", dismiss, "no"], ["needs_proof", () => judge("needs_proof")], ["escalate", () => judge("escalate")]];
+  const undecided = lockedBy || verdicts.some(([action]) => detail.can.includes(action));
   const first = decide ? [
-    button("confirm", () => judge("confirm"), "yes"),
-    button("dismiss", dismiss, "no"),
-    button("needs_proof", () => judge("needs_proof")),
-    button("escalate", () => judge("escalate")),
+    appealed() && may("appeals:answer") ? h("button", { type: "button", class: "act primary", id: "answer", onclick: answerAppeal }, t("appeal.doAnswer"), " ", hint("case.answer")) : null,
+    undecided ? verdicts.map((one) => button(...one)) : null,
     detail.can.includes("reopen") ? button("reopen", reopen) : null,
   ] : [h("span", { class: "muted" }, t("case.readOnly"))];
   const more = [
@@ -346,7 +347,7 @@ function drawBar() {
     may("violations:second") ? h("button", { type: "button", class: "act", id: "hold", onclick: hold, "aria-pressed": Boolean(detail.violation.held) }, detail.violation.held ? t("act.unhold") : t("act.hold"), " ", hint("case.hold")) : null,
   ];
   bar.replaceChildren(...[
-    h("div", { class: "acts" }, first),
+    h("div", { class: "acts" }, first.flat().filter(Boolean)),
     decide && (can("confirm") || can("dismiss") || can("reopen")) ? comment : null,
     h("div", { class: "acts more" }, more),
     h("div", { class: "acts step" },
@@ -459,8 +460,10 @@ async function invite() {
   await load();
 }
 
+const appealed = () => detail.appeals.find((one) => one.state === "submitted");
+
 async function answerAppeal() {
-  const due = detail.appeals.find((one) => one.state === "submitted");
+  const due = appealed();
   if (!due) { toast(t("appeal.noneDue")); return; }
   const given = await dialog(t("appeal.doAnswer"), (close) => {
     const words_ = h("textarea", { rows: 5, maxLength: 5000, "data-first": "", "aria-label": t("appeal.answer") });

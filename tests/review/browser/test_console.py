@@ -246,7 +246,7 @@ def test_nothing_is_cut_off_on_a_narrow_screen(desk: Desk, open_page: OpenPage) 
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothingserious(desk: Desk, open_page: OpenPage, scheme: str) -> None:
+def test_axe_finds_nothing_serious(desk: Desk, open_page: OpenPage, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     page = open_page(desk, "root", color_scheme=scheme)
     found = []

@@ -107,6 +107,7 @@ def test_the_printable_report_is_a_pdf(desk: Desk, open_page: OpenPage) -> None:
     with page.expect_download() as taken:
         page.locator("[data-kind=pdf]").click()
     assert Path(taken.value.path()).read_bytes().startswith(b"%PDF-")
+    page.wait_for_selector("#export >> text=已导出")
     page.keyboard.press("d")
     page.wait_for_selector("dialog .banner >> text=已于")
 

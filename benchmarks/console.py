@@ -30,6 +30,7 @@ from typing import Any
 import httpx
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy import text
 
 from benchmarks.report import write_result
 from moderator.records import CATEGORIES, Disposition, Room, Severity
@@ -159,10 +160,12 @@ def fill(store: Database, count: int) -> None:
         with store.write() as db:
             ingest.put_violations(db, records)
     with store.write() as db:
-        db.connection().exec_driver_sql(
-            "UPDATE violation SET status = CASE seq % 9 "
-            "WHEN 0 THEN 'confirmed' WHEN 1 THEN 'confirmed' "
-            "WHEN 2 THEN 'dismissed' ELSE status END"
+        db.execute(
+            text(
+                "UPDATE violation SET status = CASE seq % 9 "
+                "WHEN 0 THEN 'confirmed' WHEN 1 THEN 'confirmed' "
+                "WHEN 2 THEN 'dismissed' ELSE status END"
+            )
         )
 
 
@@ -207,6 +210,7 @@ def record(rng: random.Random, rooms: list[Room], number: int) -> dict[str, Any]
         "occurrences": 1,
         "place": None,
         "latency_ms": round(rng.uniform(300, 3000), 1),
+        "advice": None,
         "engine": {"rules": "bench"},
     }
 

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from PIL import Image
 
@@ -252,7 +252,9 @@ def decide(
     dice: random.Random,
 ) -> None:
     draw = dice.random()
-    action = "confirm" if draw < right else "dismiss" if draw < 0.94 else "needs_proof"
+    action: queue.Action = (
+        "confirm" if draw < right else "dismiss" if draw < 0.94 else "needs_proof"
+    )
     reason = dice.choice(["context", "context", "misheard", "negated", "proof_present", "minor"])
     first = people[dice.randrange(4)]
     others = [one for one in people if one.role is Role.SECOND_REVIEWER and one is not first]
@@ -281,7 +283,7 @@ class Picture:
 
     shoot: Callable[[Any, str], None]
     locale: str = "zh-CN"
-    scheme: str = "light"
+    scheme: Literal["light", "dark"] = "light"
     size: tuple[int, int] = (1440, 900)
     user: str = "lin"
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import uvicorn
 
+from moderator.media.clips import frame_at
 from moderator.review import accounts, demo
 from moderator.review.app import create_app, prepare
 from moderator.review.house import House
@@ -64,7 +65,7 @@ def quick_samples(one_clip: Path) -> Iterator[None]:
     def clip(source: object, start: float, end: float, path: Path, **_: object) -> Path:
         return Path(shutil.copy(one_clip, path))
 
-    real = demo.frame_at
+    real = frame_at
     frames: list[Any] = []
 
     def frame(source: Any, at: float, **options: Any) -> Any:

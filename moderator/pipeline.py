@@ -90,7 +90,7 @@ def check(
 
 
 def check_script(
-    text: str | Path,
+    text: str | Path | Script,
     *,
     rules: Path | str | RulePack | None = None,
     jurisdiction: str = "cn",
@@ -99,13 +99,14 @@ def check_script(
     min_confidence: float = 0.0,
     settings: Settings | None = None,
 ) -> Report:
-    """Check a script: a Path to a file, or the text itself as a str."""
+    """Check a script: a Path to a file, the text itself as a str, or a Script that was read."""
     settings = settings or load_settings()
-    script = (
-        read_script(text, limit_mib=settings.script_limit_mib)
-        if isinstance(text, Path)
-        else script_from_text(text)
-    )
+    if isinstance(text, Path):
+        script = read_script(text, limit_mib=settings.script_limit_mib)
+    elif isinstance(text, str):
+        script = script_from_text(text)
+    else:
+        script = text
     return _check_lines(
         script,
         _engine(rules, jurisdiction, settings),
@@ -491,6 +492,11 @@ def _advised(
 
 
 # --- small things -------------------------------------------------------------------
+
+
+def shipped_engine(jurisdiction: str = "cn") -> ClaimEngine:
+    """The shipped rules, compiled once for the whole process."""
+    return _engine(None, jurisdiction, load_settings())
 
 
 def _engine(

@@ -271,6 +271,10 @@ function drawWhy() {
       one.text ? h("blockquote", {}, one.text) : muted(t("case.unverified")))));
   }
 
+  if (record.advice) section(t("case.advice"),
+    h("p", {}, `${t(`advice.${record.advice.verdict}`)} · ${percent(record.advice.confidence)}${record.advice.applied ? ` · ${t("advice.applied")}` : ""}`),
+    h("p", { class: "muted" }, record.advice.reason),
+    h("p", { class: "muted" }, record.advice.model));
   if (record.exemptions_considered.length) section(t("case.exemptions"), h("ul", { class: "plain" }, record.exemptions_considered.map((one) => h("li", {}, h("span", { class: "no", "aria-hidden": "true" }, "–"), one))));
   if (rule?.needs_names.length) section(t("case.needs"), h("ul", { class: "plain" }, rule.needs_names.map((one) => h("li", {}, h("span", { class: "box", "aria-hidden": "true" }), one))));
   section(t("case.passport"), detail.passport ? passport(detail.passport) : muted(t("case.noPassport")));

@@ -97,7 +97,9 @@ def torch_offer() -> Offer:
     if torch.version.cuda is None:
         why = f"torch {torch.__version__} is a build without CUDA"
         return Offer(0, in_ui_language(why, f"torch {torch.__version__} 是不含 CUDA 的版本"))
-    return Offer(0, in_ui_language("no NVIDIA driver or device is visible", "看不到 NVIDIA 驱动或设备"))
+    return Offer(
+        0, in_ui_language("no NVIDIA driver or device is visible", "看不到 NVIDIA 驱动或设备")
+    )
 
 
 @cache
@@ -108,9 +110,7 @@ def ctranslate2_offer() -> Offer:
     import ctranslate2
 
     count = ctranslate2.get_cuda_device_count()
-    why = in_ui_language(
-        "no CUDA device is visible to ctranslate2", "ctranslate2 看不到 CUDA 设备"
-    )
+    why = in_ui_language("no CUDA device is visible to ctranslate2", "ctranslate2 看不到 CUDA 设备")
     return Offer(count, "" if count else why)
 
 
@@ -130,6 +130,22 @@ def onnxruntime_offer() -> Offer:
     if any(counts):
         return Offer(max(counts))
     return Offer(0, in_ui_language("no CUDA device is visible", "看不到 CUDA 设备"))
+
+
+SPEECH_OFFERS = {
+    "faster-whisper": ctranslate2_offer,
+    "openai-whisper": torch_offer,
+    "transformers": torch_offer,
+    "qwen3-asr": torch_offer,
+    "sense-voice": onnxruntime_offer,
+}
+"""By engine, whom to ask for devices."""
+
+
+def speech_offer(engine: str) -> Offer:
+    """What the library below a speech engine can use; an unknown engine decides by itself."""
+    ask = SPEECH_OFFERS.get(engine)
+    return ask() if ask else Offer(0, in_ui_language("not known", "未知"))
 
 
 def onnx_providers(device: str) -> list[Any]:

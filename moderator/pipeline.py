@@ -14,6 +14,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, ClassVar
 
+from moderator import devices
 from moderator.claims.classifier import semantic_matchers
 from moderator.claims.engine import ClaimEngine, ClaimSession
 from moderator.claims.passports import Passport, load_passports, passport_from
@@ -310,6 +311,7 @@ def _observe(
         max_frame_pixels=settings.max_frame_pixels,
         stall_timeout_s=settings.stall_timeout_s,
         allow_private=settings.allow_private,
+        hwaccel=settings.hwaccel,
     ) as media:
         speech = None
         if media.info.has_audio and settings.audio:
@@ -351,19 +353,22 @@ def _observe(
 def _speech_stage(settings: Settings, likenesses: Likenesses | None) -> _Speech:
     from moderator.asr import ENGINES
 
+    # One recording needs one device: the first that is named.
+    device = devices.devices_of(settings.asr_device)[0]
     engine = ENGINES.create(
         settings.asr_engine,
         model=settings.asr_model,
         beam_size=settings.asr_beam,
         batch_size=settings.asr_batch,
+        **({} if device == "auto" else {"device": device}),
     )
     return _Speech(settings, engine, likenesses)
 
 
 def _screen_stage(settings: Settings) -> _Screen:
-    from moderator.vision import ENGINES
+    from moderator.vision import screen_engine
 
-    ocr = ENGINES.create(settings.ocr_engine)
+    ocr = screen_engine(settings)
     try:
         from moderator.vision.codes import ZxingCodes
         from moderator.vision.reader import ScreenReader

@@ -74,6 +74,8 @@ class TransformersEngine:
     a model cannot be loaded, LM-408 for what is no device, LM-410 for a model that is no Whisper.
     """
 
+    fixed_contexts = True
+
     def __init__(self, **options: Any) -> None:
         self.options = TransformersOptions(**options)
         try:
@@ -126,10 +128,6 @@ class TransformersEngine:
     def set_beam(self, beam_size: int) -> None:
         """Decode with so many beams from the next batch on: fewer cost less and err more."""
         self.options = replace(self.options, beam_size=beam_size)
-
-    def row_cost(self, length_s: float) -> float:
-        """What a segment costs in a batch: the seconds that the encoder hears."""
-        return self.context_s(length_s)
 
     def context_s(self, length_s: float) -> float:
         """Which of CONTEXTS_S holds a segment of this length and its tail."""
@@ -210,13 +208,17 @@ class TransformersEngine:
         ]
         config = self._model.config
         # Without a list of heads, those of the upper half follow the sound best.
-        self._heads = [tuple(pair) for pair in getattr(settings, "alignment_heads", None) or ()] or [
+        self._heads = [
+            tuple(pair) for pair in getattr(settings, "alignment_heads", None) or ()
+        ] or [
             (layer, head)
             for layer in range(config.decoder_layers // 2, config.decoder_layers)
             for head in range(config.decoder_attention_heads)
         ]
 
-    def _decoded(self, hidden: Any, context_s: float, beam_size: int) -> tuple[list[list[int]], Any]:
+    def _decoded(
+        self, hidden: Any, context_s: float, beam_size: int
+    ) -> tuple[list[list[int]], Any]:
         """Token ids by row, and the logits after the start-of-transcript token."""
         most = _most_tokens(context_s)
         if beam_size == 1:

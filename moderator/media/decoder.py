@@ -48,6 +48,7 @@ class DecodeOptions:
     block_s: float
     stall_timeout_s: float
     threads: int
+    hwaccel: str = "none"
 
     def __post_init__(self) -> None:
         if min(self.frame_every_s, self.block_s, self.stall_timeout_s) <= 0:
@@ -195,6 +196,8 @@ class Decoder:
             options["threads"] = self._options.threads
         if "video" in write_to:
             options["max_pixels"] = self._options.max_frame_pixels
+            if self._options.hwaccel != "none":
+                options["hwaccel"] = self._options.hwaccel
         source = ffmpeg.input(SOURCE, **options)
         outputs = []
         # Each track has its own filter graph: one graph for both would hold back decoded

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
@@ -132,12 +133,25 @@ def onnxruntime_offer() -> Offer:
     return Offer(0, in_ui_language("no CUDA device is visible", "看不到 CUDA 设备"))
 
 
+@cache
+def sherpa_offer() -> Offer:
+    """What sherpa-onnx can use: it brings an onnxruntime of its own, which has CUDA or has not."""
+    if not find_spec("sherpa_onnx"):
+        return Offer(0, in_ui_language("sherpa-onnx is not installed", "未安装 sherpa-onnx"))
+    if "cuda" not in version("sherpa-onnx"):
+        why = "this sherpa-onnx is the CPU build (its CUDA wheels have +cuda in the version)"
+        return Offer(
+            0, in_ui_language(why, "这个 sherpa-onnx 是 CPU 版（CUDA 版的版本号带 +cuda）")
+        )
+    return Offer(torch_offer().devices or ctranslate2_offer().devices)
+
+
 SPEECH_OFFERS = {
     "faster-whisper": ctranslate2_offer,
     "openai-whisper": torch_offer,
     "transformers": torch_offer,
     "qwen3-asr": torch_offer,
-    "sense-voice": onnxruntime_offer,
+    "sense-voice": sherpa_offer,
 }
 """By engine, whom to ask for devices."""
 

@@ -300,6 +300,7 @@ def _observe(
     likenesses: Likenesses | None = None,
 ) -> _Observed:
     """Listen and look: the stages run side by side while ffmpeg decodes."""
+    from moderator.media.hwaccel import settled
     from moderator.media.source import AudioBlock, MediaSource
 
     began = perf_counter()
@@ -311,7 +312,7 @@ def _observe(
         max_frame_pixels=settings.max_frame_pixels,
         stall_timeout_s=settings.stall_timeout_s,
         allow_private=settings.allow_private,
-        hwaccel=settings.hwaccel,
+        hwaccel=settled(settings.hwaccel),
     ) as media:
         speech = None
         if media.info.has_audio and settings.audio:
@@ -520,7 +521,9 @@ def _engine(
 
 
 def _compiled(pack: RulePack, settings: Settings) -> ClaimEngine:
-    return ClaimEngine(pack, semantic_matchers(pack) if settings.classifier else ())
+    return ClaimEngine(
+        pack, semantic_matchers(pack, settings.classifier_device) if settings.classifier else ()
+    )
 
 
 _SHIPPED: dict[tuple[str, bool], ClaimEngine] = {}

@@ -1,8 +1,9 @@
 """A speech engine in a process of its own, behind the same protocol.
 
-Whoever decodes on a GPU is busy in Python between kernels, and rooms are busy in Python with sockets
-and queues; in one process they would wait for each other. So each GPU gets a process that owns it: a
-fault of the driver ends that process and not the rooms, and the next batch finds a fresh one.
+Whoever decodes on a GPU is busy in Python between kernels, and rooms are busy in Python with
+sockets and queues; in one process they would wait for each other. So each GPU gets a process that
+owns it: a fault of the driver ends that process and not the rooms, and the next batch finds a fresh
+one.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ Factory = Callable[..., AsrEngine]
 class EngineProcess:
     """Engine `name` with `options` in a child; a dead one is started again for the next call.
 
-    `device` is for messages. `answer_within_s` bounds a call: a child that hangs is killed.
-    Raises on construction what the engine raises, and on every call LM-409 when the child died; what
-    an engine raises on a batch comes back as RuntimeError. Not thread-safe, as engines are not.
+    `device` is for messages. `answer_within_s` bounds a call: a child that hangs is killed. Raises
+    on construction what the engine raises, and on every call LM-409 when the child died; what an
+    engine raises on a batch comes back as RuntimeError. Not thread-safe, as engines are not.
     """
 
     def __init__(

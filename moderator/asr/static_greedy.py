@@ -2,8 +2,9 @@
 
 A decoder step of a small Whisper is some hundred short kernels, and starting them from Python takes
 longer than running them. So everything a step touches (the keys and values of both attentions, the
-last tokens, the position) lies in tensors of fixed shape and place; on CUDA the step is then captured
-once for each shape as a graph, and a token costs one launch. On the CPU the same code runs as it is.
+last tokens, the position) lies in tensors of fixed shape and place; on CUDA the step is then
+captured once for each shape as a graph, and a token costs one launch. On the CPU the same code runs
+as it is.
 
 The weights and layers are those of `WhisperForConditionalGeneration`; how a step goes follows
 "Robust Speech Recognition via Large-Scale Weak Supervision" (Radford et al., 2022), section 2.2.

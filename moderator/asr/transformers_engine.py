@@ -1,9 +1,9 @@
 """Whisper through transformers in batches: the engine for GPUs and for models of the hub.
 
-A batch costs what its longest segment does for every row, and with another context Whisper may write
-another text. So a segment's context depends on its own length alone, in a few sizes (`CONTEXTS_S`),
-and segments of one size are decoded together: a batch writes what each segment alone would, and the
-shapes repeat, which CUDA graphs need.
+A batch costs what its longest segment does for every row, and with another context Whisper may
+write another text. So a segment's context depends on its own length alone, in a few sizes
+(`CONTEXTS_S`), and segments of one size are decoded together: a batch writes what each segment
+alone would, and the shapes repeat, which CUDA graphs need.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from moderator.asr.alignment import first_steps_of_batch, path_cost
 from moderator.asr.engine import SAMPLE_RATE_HZ, SpeechSegment, Transcript
 from moderator.asr.guards import loops, too_fast
 from moderator.asr.hub import TORCH_EXTRA, loading, whisper_source
+from moderator.asr.second_listen import batches
 from moderator.asr.static_greedy import ROWS, StaticGreedyDecoder, rows_for
 from moderator.asr.tokens import Piece, WhisperTokens, timed_chars
 from moderator.errors import ENGINE_MISSING, MODEL_FORMAT, ModeratorError
@@ -47,7 +48,8 @@ class TransformersOptions:
     `large-v3-turbo`, or any Whisper on the hub. `device` as `moderator.devices` has it; `dtype` is
     `auto` (float16 on CUDA, else float32), `float16`, `bfloat16` or `float32`. `tail_s` of silence
     follow a segment at least. `graphs` captures decoder steps on CUDA. One beam goes through
-    StaticGreedyDecoder, several through transformers' own `generate`, which is several times slower.
+    StaticGreedyDecoder, several through transformers' own `generate`, which is several times
+    slower.
     """
 
     model: str = "base"
@@ -116,8 +118,8 @@ class TransformersEngine:
     def transcribe(self, segments: Sequence[SpeechSegment]) -> list[Transcript]:
         """One Transcript a segment, in the order given. Raises ValueError beyond 30 s."""
         found: dict[int, Transcript] = {}
-        for context_s, chosen in self._by_context(segments):
-            batch = self.encode([segments[index] for index in chosen], context_s)
+        for chosen in batches(self, segments, self.options.batch_size):
+            batch = self.encode([segments[index] for index in chosen])
             found.update(zip(chosen, batch.transcribe(), strict=True))
         return self._settled(segments, found)
 
@@ -150,23 +152,12 @@ class TransformersEngine:
             hidden = self._encoder(self._mel(segments, context_s).to(self._model.dtype))
         return EncodedSpeech(self, tuple(segments), hidden, context_s)
 
-    def _by_context(self, segments: Sequence[SpeechSegment]) -> list[tuple[float, list[int]]]:
-        sizes: dict[float, list[int]] = {}
-        for index in sorted(range(len(segments)), key=lambda i: len(segments[i].samples)):
-            sizes.setdefault(self.context_s(segments[index].duration_s), []).append(index)
-        most = self.options.batch_size
-        return [
-            (context_s, chosen[begin : begin + most])
-            for context_s, chosen in sizes.items()
-            for begin in range(0, len(chosen), most)
-        ]
-
     def _settled(
         self, segments: Sequence[SpeechSegment], found: dict[int, Transcript]
     ) -> list[Transcript]:
         """What was heard, or a second try with full context where the decoder ran away."""
         doubtful = [i for i in found if _ran_away(segments[i], found[i])]
-        if doubtful and min(len(segments[i].samples) for i in doubtful):
+        if doubtful:
             again = self.encode([segments[i] for i in doubtful], CONTEXTS_S[-1]).transcribe()
             for index, heard in zip(doubtful, again, strict=True):
                 if not _ran_away(segments[index], heard):
@@ -207,14 +198,13 @@ class TransformersEngine:
             self._languages.index(named[name]) for name in ("<|zh|>", "<|yue|>") if name in named
         ]
         config = self._model.config
-        # Without a list of heads, those of the upper half follow the sound best.
-        self._heads = [
-            tuple(pair) for pair in getattr(settings, "alignment_heads", None) or ()
-        ] or [
+        heads = getattr(settings, "alignment_heads", None) or [
+            # Without a list, the heads of the upper half follow the sound best.
             (layer, head)
             for layer in range(config.decoder_layers // 2, config.decoder_layers)
             for head in range(config.decoder_attention_heads)
         ]
+        self._heads: list[tuple[int, int]] = [(layer, head) for layer, head in heads]
 
     def _decoded(
         self, hidden: Any, context_s: float, beam_size: int

@@ -24,6 +24,7 @@ from moderator.live.speech import SpeechWorker
 from moderator.live.speech_team import Speech, SpeechTeam
 from moderator.live.supervisor import Supervisor
 from moderator.live.unfinished import take_up
+from moderator.media.hwaccel import settled
 from moderator.records import Violation
 from moderator.retention import Janitor, load_retention
 from moderator.sinks.config import DEFAULT_SINKS, build_deliveries
@@ -49,7 +50,12 @@ def watching(
     Raises what is wrong with the configuration, the models or `out` before any room is opened.
     """
     with ExitStack() as stack:
-        rulebook = Rulebook.load(config.rules, config.jurisdiction, classifier=settings.classifier)
+        rulebook = Rulebook.load(
+            config.rules,
+            config.jurisdiction,
+            classifier=settings.classifier,
+            classifier_device=settings.classifier_device,
+        )
         speech, screen, engines = _workers(config, settings, rulebook)
         _make_folder(out)
         journal = stack.enter_context(Journal.open(out / FILE_NAME, owner=True))
@@ -70,7 +76,7 @@ def watching(
                 realtime=realtime,
                 allow_private=settings.allow_private,
                 max_frame_pixels=settings.max_frame_pixels,
-                hwaccel=settings.hwaccel,
+                hwaccel=settled(settings.hwaccel),
             ),
             speech=speech,
             screen=screen,

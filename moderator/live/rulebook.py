@@ -24,13 +24,20 @@ class Rulebook:
     folder: Path | None = None
     jurisdiction: str = "cn"
     classifier: bool = True
+    classifier_device: str = "cpu"
 
     @classmethod
     def load(
-        cls, folder: Path | None = None, jurisdiction: str = "cn", *, classifier: bool = True
+        cls,
+        folder: Path | None = None,
+        jurisdiction: str = "cn",
+        *,
+        classifier: bool = True,
+        classifier_device: str = "cpu",
     ) -> Rulebook:
-        """Raises what `load_rules` raises."""
-        return cls(_compile(folder, jurisdiction, classifier), folder, jurisdiction, classifier)
+        """Raises what `load_rules` raises, and LM-408."""
+        engine = _compile(folder, jurisdiction, classifier, classifier_device)
+        return cls(engine, folder, jurisdiction, classifier, classifier_device)
 
     @property
     def version(self) -> str:
@@ -43,11 +50,11 @@ class Rulebook:
     def reload(self, folder: Path | None = None, jurisdiction: str | None = None) -> ClaimEngine:
         """Read the pack again. Raises what `load_rules` raises, with the old rules in force."""
         jurisdiction = jurisdiction or self.jurisdiction
-        engine = _compile(folder, jurisdiction, self.classifier)
+        engine = _compile(folder, jurisdiction, self.classifier, self.classifier_device)
         self.folder, self.jurisdiction, self.engine = folder, jurisdiction, engine
         return engine
 
 
-def _compile(folder: Path | None, jurisdiction: str, classifier: bool) -> ClaimEngine:
+def _compile(folder: Path | None, jurisdiction: str, classifier: bool, device: str) -> ClaimEngine:
     pack = load_rules(folder, jurisdiction)
-    return ClaimEngine(pack, semantic_matchers(pack) if classifier else ())
+    return ClaimEngine(pack, semantic_matchers(pack, device) if classifier else ())

@@ -41,7 +41,8 @@ class Speech(Protocol):
 
 
 class SpeechTeam:
-    """A room goes to the worker that has the fewest, and stays there: its segments keep their order.
+    """A room goes to the worker that has the fewest, and stays there: its segments keep their
+    order.
 
     Raises ValueError without workers.
     """

@@ -138,8 +138,9 @@ class Decoder:
             return None
         if reached_end and self._running is not None and not self._running.cut:
             return None
-        wanted = {track: track in self._delivered for track in ("audio", "video")}
-        return Decoder(self._source, self._info, replace(self._options, **wanted))
+        audio, video = (track in self._delivered for track in ("audio", "video"))
+        options = replace(self._options, audio=audio, video=video)
+        return Decoder(self._source, self._info, options)
 
     def close(self) -> None:
         """Kill and reap ffmpeg, end the threads, close every pipe. May be called again."""

@@ -24,7 +24,9 @@ ENGINES.register("rapidocr", _rapidocr)
 
 
 def screen_engine(settings: Settings) -> OcrEngine:
-    """The screen reader that the settings name. Raises LM-401, LM-408, and what the reader raises."""
+    """The screen reader that the settings name. Raises LM-401, LM-408, and what the reader
+    raises.
+    """
     from moderator import devices
 
     options: dict[str, Any] = {}

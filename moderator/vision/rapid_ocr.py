@@ -4,8 +4,8 @@ Reading a frame is detection (where is text) and recognition (what does it say).
 about 10 ms a line and most lines of a live room stand still, so a line whose pixels have not
 changed since it was read keeps its reading. Recognition runs one line at a time and pads to the
 line's own width: RapidOCR's batches of six pad every line to the longest one, which on a CPU costs
-more than batching saves. On a GPU it is the other way round: there `read_many` detects frames of one
-size together and recognises the lines of all of them in batches sorted by width.
+more than batching saves. On a GPU it is the other way round: there `read_many` detects frames of
+one size together and recognises the lines of all of them in batches sorted by width.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class RapidOcr:
     threads on two cores that also do something else cost twice the CPU and gain little.
     `detect_side` is the longer side in pixels that a frame is scaled down to for detection. Lines
     are cropped from the full frame, so it bounds the size of text that is found and not how well it
-    is read: at 736, text of 11 pixels on 540×960 frames compressed at crf 35 was found. Lines
-    below `min_confidence` are dropped. `cache_lines` is how many unchanged lines are remembered,
-    over all rooms that share the engine; 0 reads everything anew. `device` is `cpu` or `cuda:N`; `batch`
-    is how many frames `read_many` likes at once, and 1 leaves it at one by one.
+    is read: at 736, text of 11 pixels on 540×960 frames compressed at crf 35 was found. Lines below
+    `min_confidence` are dropped. `cache_lines` is how many unchanged lines are remembered, over all
+    rooms that share the engine; 0 reads everything anew. `device` is `cpu` or `cuda:N`; `batch` is
+    how many frames `read_many` likes at once, and 1 leaves it at one by one.
 
     The weights come from the installed wheel, nothing is downloaded, and engines with the same
     `threads` and `detect_side` share one copy of them. An instance is not thread-safe: one worker
@@ -151,9 +151,11 @@ class RapidOcr:
 
 
 def _is_plain(image: Image) -> bool:
-    """Whether RapidOCR feeds the frame to its detector as it is, neither resized nor padded before."""
+    """Whether RapidOCR feeds the frame to its detector as it is, neither resized nor padded
+    before.
+    """
     height, width = image.shape[:2]
-    return min(height, width) >= 30 and max(height, width) <= 2000 and width <= 8 * height
+    return bool(min(height, width) >= 30 and max(height, width) <= 2000 and width <= 8 * height)
 
 
 _LINES_A_BATCH = 32

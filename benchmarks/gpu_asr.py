@@ -76,6 +76,7 @@ def measure(chosen: argparse.Namespace) -> dict[str, Any]:
         gc.collect()
     found: dict[str, Any] = {
         "device": device,
+        "threads": _threads(),
         "matmul_tflops": round(rate / 1e12, 3),
         "audio_s": round(sum(one.duration_s for one in heard), 1),
         "segments": len(heard),
@@ -239,6 +240,12 @@ def _pipeline(heard: list[SpeechSegment], device: str, batch: int) -> list[str]:
     sounds = [{"raw": one.samples.copy(), "sampling_rate": SAMPLE_RATE_HZ} for one in heard]
     wanted = {"language": "zh", "task": "transcribe", "num_beams": 1}
     return [simplify(one["text"].strip()) for one in read(sounds, generate_kwargs=wanted)]
+
+
+def _threads() -> int:
+    import torch
+
+    return int(torch.get_num_threads())
 
 
 def show(rows: list[dict[str, Any]], device: str, rate: float) -> None:

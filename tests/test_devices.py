@@ -10,7 +10,7 @@ from moderator.errors import ModeratorError
 
 
 @pytest.fixture(autouse=True)
-def _warned_anew(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     said: list[tuple[str, str]] = []
     devices._warn_once.cache_clear()
     monkeypatch.setattr(
@@ -27,16 +27,16 @@ def test_devices_auto_takes_the_gpu_where_there_is_one() -> None:
 
 
 def test_devices_that_are_not_there_fall_back_with_one_warning(
-    _warned_anew: list[tuple[str, str]],
+    told: list[tuple[str, str]],
 ) -> None:
     for _ in range(3):
         assert devices.settle("cuda", Offer(0, "no driver"), "torch") == "cpu"
-    assert _warned_anew == [("device.fallback", "no driver")]
+    assert told == [("device.fallback", "no driver")]
 
 
-def test_devices_auto_without_a_gpu_warns_of_nothing(_warned_anew: list[tuple[str, str]]) -> None:
+def test_devices_auto_without_a_gpu_warns_of_nothing(told: list[tuple[str, str]]) -> None:
     devices.settle("auto", Offer(0, "no driver"), "torch")
-    assert _warned_anew == []
+    assert told == []
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "", "CUDA", "cuda:0;rm"])

@@ -18,7 +18,8 @@ Five questions, five parts:
   an hour at 240 characters a minute, a fluent host's pace.
 
 Each part of the engine is added in turn: patterns alone; the classifier weighing them (it can only
-take back and weaken); the classifier also finding claims by itself.
+take back and weaken); the classifier also finding claims by itself, as in speech; and at its keen
+thresholds, as in scripts.
 """
 
 from __future__ import annotations
@@ -104,12 +105,13 @@ def main() -> None:
 def engines(pack: RulePack) -> dict[str, ClaimEngine]:
     """The ablation: patterns alone, and with the classifier where it is installed."""
     found = {"patterns": ClaimEngine(pack)}
-    matchers = semantic_matchers(pack)
+    matchers = semantic_matchers(pack, keen=())
     if matchers:
         written = replace(pack, rules=tuple(r for r in pack.rules if not r.semantic_only))
         weighed = [WeighsOnly(matcher) for matcher in matchers if isinstance(matcher, ReadsMeaning)]
         found["patterns, weighed"] = ClaimEngine(written, weighed)
         found["patterns + classifier"] = ClaimEngine(pack, matchers)
+        found["patterns + keen classifier"] = ClaimEngine(pack, semantic_matchers(pack, keen=None))
     return found
 
 

@@ -46,6 +46,11 @@ class Settings(BaseSettings):
     classifier: bool = Field(
         True, description="Also look for claims by meaning, where the classifier is installed."
     )
+    sensitivity: Literal["auto", "usual", "keen"] = Field(
+        "auto",
+        description="How much the classifier suspects: keen finds more and is wrong more often; "
+        "auto is keen in scripts alone.",
+    )
     adjudicator_url: str = Field(
         "",
         description="Base of an OpenAI-compatible API that gives a second opinion; none if empty.",

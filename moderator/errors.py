@@ -2,12 +2,13 @@
 
 LM-1xx media input · LM-2xx rules and law · LM-3xx passports, rooms, settings ·
 LM-4xx models and engines · LM-5xx output · LM-6xx scripts · LM-7xx running ·
-LM-8xx journal, sinks, retention.
+LM-8xx journal, sinks, retention · LM-9xx the review console and its API.
 """
 
 from __future__ import annotations
 
 import os
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 
@@ -42,8 +43,14 @@ class ModeratorError(Exception):
         return f"{head}\n  → {mend.format(**self.fields)}" if mend else head
 
 
+READER_LANGUAGE: ContextVar[str] = ContextVar("reader_language", default="")
+"""`zh` or `en` while a server speaks to one of its readers; empty elsewhere."""
+
+
 def ui_language() -> str:
-    """`zh` or `en`: MODERATOR_LANG, else the locale, else English."""
+    """`zh` or `en`: the reader's, else MODERATOR_LANG, else the locale, else English."""
+    if reader := READER_LANGUAGE.get():
+        return reader
     chosen = (
         os.environ.get("MODERATOR_LANG") or os.environ.get("LC_ALL") or os.environ.get("LANG", "")
     )
@@ -562,4 +569,287 @@ SINK_SECRET = ErrorSpec(
     "{place}：{reason}",
     "secrets come from the environment; a webhook secret is whsec_ and base64",
     "密钥来自环境变量；webhook 密钥以 whsec_ 开头，后接 base64",
+)
+
+# --- LM-9xx the review console and its API ------------------------------------------
+
+NOT_LOGGED_IN = ErrorSpec(
+    "LM-901",
+    "you are not logged in, or the session is over",
+    "尚未登录，或登录已过期",
+    "log in again; programs send `Authorization: Bearer` with an API token",
+    "请重新登录；程序请用 `Authorization: Bearer` 带上 API 令牌",
+)
+NOT_ALLOWED = ErrorSpec(
+    "LM-902",
+    "this needs the right '{permission}', which you do not have",
+    "此操作需要“{permission}”权限，你没有该权限",
+    "ask an administrator, or use a token with that scope",
+    "请联系管理员，或使用带有该范围的令牌",
+)
+LOGIN_WRONG = ErrorSpec(
+    "LM-903",
+    "the name or the password is wrong",
+    "用户名或密码错误",
+    "try again; an administrator can set a new password",
+    "请重试；管理员可以重设密码",
+)
+LOGIN_THROTTLED = ErrorSpec(
+    "LM-904",
+    "too many wrong passwords; wait {seconds} s",
+    "密码错误次数过多，请等待 {seconds} 秒",
+    "wait, then try again",
+    "请稍后再试",
+)
+PASSWORD_CHANGE_DUE = ErrorSpec(
+    "LM-905",
+    "the password you were given must be changed first",
+    "请先修改初始密码",
+    "POST /api/v1/auth/password",
+    "POST /api/v1/auth/password",
+)
+PASSWORD_WEAK = ErrorSpec(
+    "LM-906",
+    "the password will not do: {reason}",
+    "密码不合要求：{reason}",
+    "use a longer one that is not a name or a common word",
+    "请使用更长、不含用户名和常见词的密码",
+)
+CSRF_MISSING = ErrorSpec(
+    "LM-907",
+    "the request does not carry this session's X-CSRF-Token, or comes from another site",
+    "请求没有携带本次登录的 X-CSRF-Token，或来自其他网站",
+    "reload the page and try again",
+    "请刷新页面后重试",
+)
+NO_SUCH = ErrorSpec(
+    "LM-908",
+    "there is no {kind} '{id}' that you can see",
+    "没有你能查看的{kind}“{id}”",
+    "check the id, and whether it belongs to your organisation",
+    "请检查编号，以及是否属于你的机构",
+)
+INPUT_INVALID = ErrorSpec(
+    "LM-909",
+    "{place}: {reason}",
+    "{place}：{reason}",
+    "mend that field",
+    "请修正该字段",
+)
+CLAIMED_BY_OTHER = ErrorSpec(
+    "LM-910",
+    "{who} is working on this until {until}",
+    "{who} 正在处理，直到 {until}",
+    "take another, or wait until it is free",
+    "请处理其他条目，或等待释放",
+)
+CHANGED_MEANWHILE = ErrorSpec(
+    "LM-911",
+    "this changed since you loaded it (version {version} now)",
+    "内容已被更新（当前版本 {version}）",
+    "look at it again, then decide",
+    "请重新查看后再决定",
+)
+TRANSITION = ErrorSpec(
+    "LM-912",
+    "'{action}' is not possible while it is '{status}'",
+    "当前状态为“{status}”，不能执行“{action}”",
+    "undo or reopen it first",
+    "请先撤销或重新打开",
+)
+FOUR_EYES = ErrorSpec(
+    "LM-913",
+    "this is critical: another person must give the second decision",
+    "严重违规须由另一人复核",
+    "leave it to a colleague with the right to give second decisions",
+    "请交由有复核权限的同事处理",
+)
+UNDO_IMPOSSIBLE = ErrorSpec(
+    "LM-914",
+    "there is nothing here that you can take back: {reason}",
+    "没有可以撤销的决定：{reason}",
+    "reopen it with a reason instead",
+    "请改为填写理由并重新打开",
+)
+APPEAL_LINK = ErrorSpec(
+    "LM-915",
+    "this link is not valid, or no longer",
+    "链接无效或已失效",
+    "ask whoever sent it for a new one",
+    "请向发送者索取新的链接",
+)
+APPEAL_STATE = ErrorSpec(
+    "LM-916",
+    "the appeal is '{state}'",
+    "申诉状态为“{state}”",
+    "reload to see it",
+    "请刷新查看",
+)
+UPLOAD_TOO_LARGE = ErrorSpec(
+    "LM-917",
+    "{name}: larger than the limit of {limit}",
+    "{name}：超过上限 {limit}",
+    "split or shorten it",
+    "请拆分或缩短",
+)
+UPLOAD_KIND = ErrorSpec(
+    "LM-918",
+    "{name}: not a kind of file that is accepted here ({reason})",
+    "{name}：不接受此类文件（{reason}）",
+    "accepted: {accepted}",
+    "可接受：{accepted}",
+)
+UPLOAD_OFFSET = ErrorSpec(
+    "LM-919",
+    "the upload goes on at byte {expected}, not {given}",
+    "上传应从第 {expected} 字节继续，而不是 {given}",
+    "ask the job where it stands and go on from there",
+    "请查询任务进度后从该处继续",
+)
+JOB_STATE = ErrorSpec(
+    "LM-920",
+    "the job is '{state}'",
+    "任务状态为“{state}”",
+    "reload to see it",
+    "请刷新查看",
+)
+TOO_MANY_JOBS = ErrorSpec(
+    "LM-921",
+    "{count} of your uploads are not finished",
+    "你有 {count} 个上传尚未完成",
+    "wait for them or cancel some",
+    "请等待完成或取消其中一些",
+)
+IDEMPOTENCY = ErrorSpec(
+    "LM-922",
+    "this Idempotency-Key was used for another request, or its first use is still running",
+    "此 Idempotency-Key 已用于其他请求，或首次请求仍在处理",
+    "use a new key for a new request; wait to retry the old one",
+    "新请求请换用新的键；重试请稍候",
+)
+CURSOR = ErrorSpec(
+    "LM-923",
+    "the cursor does not fit this list",
+    "游标与此列表不符",
+    "start again without it",
+    "请去掉游标重新开始",
+)
+ALREADY_THERE = ErrorSpec(
+    "LM-924",
+    "{kind} '{name}' is already there",
+    "{kind}“{name}”已存在",
+    "choose another name",
+    "请换一个名称",
+)
+EVIDENCE_GONE = ErrorSpec(
+    "LM-925",
+    "{path}: the evidence file is not there",
+    "{path}：证据文件不存在",
+    "it was removed, or its folder is not mounted",
+    "文件已被清理，或所在文件夹未挂载",
+)
+NO_CJK_FONT = ErrorSpec(
+    "LM-926",
+    "no font with Chinese characters was found, so the report cannot be printed",
+    "找不到中文字体，无法生成报告",
+    "pip install pylopdf-fonts-zh-cn, or apt-get install fonts-noto-cjk",
+    "pip install pylopdf-fonts-zh-cn，或 apt-get install fonts-noto-cjk",
+)
+INGEST_INVALID = ErrorSpec(
+    "LM-927",
+    "{place}: {reason}",
+    "{place}：{reason}",
+    "records have the form of docs/records.md",
+    "记录格式见 docs/records.md",
+)
+WATCH_UNAVAILABLE = ErrorSpec(
+    "LM-928",
+    "this room cannot be watched from here: {reason}",
+    "无法在此监看该直播间：{reason}",
+    "start `moderator watch` by hand",
+    "请手动启动 `moderator watch`",
+)
+SAMPLES_MISSING = ErrorSpec(
+    "LM-929",
+    "the sample rooms are not here ({path})",
+    "找不到示例直播间（{path}）",
+    "they come with the source: clone the repository",
+    "示例随源代码提供，请克隆仓库",
+)
+DATABASE_UNSUITABLE = ErrorSpec(
+    "LM-930",
+    "the database URL is not usable: {url}",
+    "数据库地址不可用：{url}",
+    "use postgresql://user:password@host/name or sqlite:///path",
+    "请使用 postgresql://用户:密码@主机/库名 或 sqlite:///路径",
+)
+DATABASE_NEWER = ErrorSpec(
+    "LM-931",
+    "{url}: its tables are of a newer program (revision {revision})",
+    "{url}：数据表来自更新的版本（{revision}）",
+    "install that version, or restore an older copy of the database",
+    "请安装该版本，或恢复较早的数据库备份",
+)
+DATABASE_UNREACHABLE = ErrorSpec(
+    "LM-932",
+    "{url}: the database cannot be used ({reason})",
+    "{url}：数据库不可用（{reason}）",
+    "check that it runs, and DATABASE_URL",
+    "请检查数据库是否运行，以及 DATABASE_URL",
+)
+DATABASE_AWAY = ErrorSpec(
+    "LM-933",
+    "the database does not answer; nothing was changed",
+    "数据库暂时无响应，未做任何更改",
+    "try again in a few seconds",
+    "请几秒后重试",
+)
+SERVE_PORT = ErrorSpec(
+    "LM-934",
+    "{place}: cannot be listened on ({reason})",
+    "{place}：无法监听（{reason}）",
+    "name another with --port",
+    "请用 --port 指定其他端口",
+)
+SERVER_EXTRA = ErrorSpec(
+    "LM-935",
+    "the server needs {package}, which is not installed",
+    "服务器需要 {package}，尚未安装",
+    "pip install 'live-stream-moderator[server]'",
+    "pip install 'live-stream-moderator[server]'",
+)
+NO_ROUTE = ErrorSpec(
+    "LM-936",
+    "nothing is at {method} {path}",
+    "{method} {path} 不存在",
+    "see /openapi.json",
+    "请看 /openapi.json",
+)
+UNEXPECTED = ErrorSpec(
+    "LM-937",
+    "something went wrong here (reference {reference})",
+    "内部错误（编号 {reference}）",
+    "try again; an administrator finds the reference in the log",
+    "请重试；管理员可凭编号在日志中查找",
+)
+BUNDLE_INVALID = ErrorSpec(
+    "LM-938",
+    "{path}: {reason}",
+    "{path}：{reason}",
+    "ask for the bundle again from where it was made",
+    "请向出具方重新索取证据包",
+)
+API_UNREACHABLE = ErrorSpec(
+    "LM-939",
+    "{url}: the server cannot be reached ({reason})",
+    "{url}：无法连接服务器（{reason}）",
+    "check the address and whether `moderator serve` runs",
+    "请检查地址以及 `moderator serve` 是否在运行",
+)
+API_REFUSED = ErrorSpec(
+    "LM-940",
+    "{url}: {detail}",
+    "{url}：{detail}",
+    "see the problem it answered with",
+    "请查看返回的问题详情",
 )

@@ -15,14 +15,14 @@ from time import perf_counter
 from typing import TYPE_CHECKING, ClassVar
 
 from moderator import devices
-from moderator.claims.classifier import semantic_matchers
+from moderator.claims.classifier import keen_channels, semantic_matchers
 from moderator.claims.engine import ClaimEngine, ClaimSession
 from moderator.claims.passports import Passport, load_passports, passport_from
 from moderator.claims.rules import RulePack, load_rules
 from moderator.config import Settings, load_settings
 from moderator.episodes import Provenance, new_session, to_violations
 from moderator.errors import CONFIG_INVALID, ENGINE_MISSING, ModeratorError, in_ui_language
-from moderator.outputs.report import Report, article_key
+from moderator.outputs.report import Report, articles_of
 from moderator.records import Code, Observation, Room, ScreenText, Utterance, Violation
 from moderator.script import (
     SCRIPT_SUFFIXES,
@@ -91,7 +91,7 @@ def check(
 
 
 def check_script(
-    text: str | Path,
+    text: str | Path | Script,
     *,
     rules: Path | str | RulePack | None = None,
     jurisdiction: str = "cn",
@@ -100,13 +100,14 @@ def check_script(
     min_confidence: float = 0.0,
     settings: Settings | None = None,
 ) -> Report:
-    """Check a script: a Path to a file, or the text itself as a str."""
+    """Check a script: a Path to a file, the text itself as a str, or a Script that was read."""
     settings = settings or load_settings()
-    script = (
-        read_script(text, limit_mib=settings.script_limit_mib)
-        if isinstance(text, Path)
-        else script_from_text(text)
-    )
+    if isinstance(text, Path):
+        script = read_script(text, limit_mib=settings.script_limit_mib)
+    elif isinstance(text, str):
+        script = script_from_text(text)
+    else:
+        script = text
     return _check_lines(
         script,
         _engine(rules, jurisdiction, settings),
@@ -285,7 +286,7 @@ def _check_media(
         screen_texts=tuple(o for o in found if isinstance(o, ScreenText)),
         codes=tuple(o for o in found if isinstance(o, Code)),
         violations=tuple(violations),
-        articles=_articles(engine.pack, violations),
+        articles=articles_of(engine.pack, violations),
         engines=engines,
         counts=observed.counts,
         timings={name: round(value, 3) for name, value in timings.items()},
@@ -472,7 +473,7 @@ def _check_lines(
         kind="script",
         script_lines=script.lines,
         script_text=script.text,
-        articles=_articles(engine.pack, violations),
+        articles=articles_of(engine.pack, violations),
         violations=violations,
         engines=engines,
         timings={"total_s": round(perf_counter() - began, 4)},
@@ -488,23 +489,20 @@ def _advised(
     """The records with the advice of a language model, where one is set up."""
     if not settings.adjudicator_url or not records:
         return records
-    from moderator.claims.adjudicator import Adjudicator, Endpoint
+    from moderator.claims.adjudicator import Adjudicator
 
-    endpoint = Endpoint(
-        settings.adjudicator_url,
-        settings.adjudicator_model,
-        settings.adjudicator_key.get_secret_value(),
-        settings.adjudicator_timeout_s,
-        settings.adjudicator_budget_s,
-        settings.adjudicator_cache,
-    )
-    with Adjudicator(endpoint) as adjudicator:
+    with Adjudicator.set_up(settings) as adjudicator:
         return adjudicator.review(
-            records, lambda record: _articles(engine.pack, [record]), passports, settings.lang
+            records, lambda record: articles_of(engine.pack, [record]), passports, settings.lang
         )
 
 
 # --- small things -------------------------------------------------------------------
+
+
+def shipped_engine(jurisdiction: str = "cn") -> ClaimEngine:
+    """The shipped rules, compiled once for the whole process."""
+    return _engine(None, jurisdiction, load_settings())
 
 
 def _engine(
@@ -514,19 +512,25 @@ def _engine(
         return _compiled(rules, settings)
     if rules is not None:
         return _compiled(load_rules(rules, jurisdiction), settings)
-    key = (jurisdiction, settings.classifier)
+    key = (
+        jurisdiction,
+        settings.classifier,
+        settings.sensitivity,
+        settings.classifier_device,
+    )
     if key not in _SHIPPED:
         _SHIPPED[key] = _compiled(load_rules(None, jurisdiction), settings)
     return _SHIPPED[key]
 
 
 def _compiled(pack: RulePack, settings: Settings) -> ClaimEngine:
-    return ClaimEngine(
-        pack, semantic_matchers(pack, settings.classifier_device) if settings.classifier else ()
-    )
+    if not settings.classifier:
+        return ClaimEngine(pack)
+    keen, device = keen_channels(settings.sensitivity), settings.classifier_device
+    return ClaimEngine(pack, semantic_matchers(pack, keen, device))
 
 
-_SHIPPED: dict[tuple[str, bool], ClaimEngine] = {}
+_SHIPPED: dict[tuple[str, bool, str, str], ClaimEngine] = {}
 
 
 def _passports(given: Sequence[Passport] | Path | str, room: Room | None) -> list[Passport]:
@@ -540,14 +544,3 @@ def _shown(source: str | Path) -> str:
     from moderator.media.address import redact
 
     return redact(str(source)) if "://" in str(source) else str(source)
-
-
-def _articles(pack: RulePack, violations: Iterable[Violation]) -> dict[str, str]:
-    """The texts of the cited articles, where they were read at their source."""
-    cited = {violation.rule.id for violation in violations}
-    texts = {}
-    for rule in pack.rules:
-        if rule.id in cited:
-            for key, ref in zip(rule.law_keys, rule.law, strict=True):
-                texts[article_key(ref)] = pack.law.article_of(key).text
-    return {key: text for key, text in texts.items() if text}

@@ -33,6 +33,7 @@ import structlog
 from jsonschema import Draft202012Validator
 
 from moderator.claims.passports import Passport
+from moderator.config import Settings
 from moderator.records import Advice, Disposition, Severity, Violation
 
 log = structlog.get_logger()
@@ -113,6 +114,20 @@ class Adjudicator:
         self._client = httpx.Client(timeout=endpoint.timeout_s, headers=headers)
         self._remembered = _Memory(endpoint.cache)
 
+    @classmethod
+    def set_up(cls, settings: Settings) -> Adjudicator:
+        """The endpoint that `settings` name."""
+        return cls(
+            Endpoint(
+                settings.adjudicator_url,
+                settings.adjudicator_model,
+                settings.adjudicator_key.get_secret_value(),
+                settings.adjudicator_timeout_s,
+                settings.adjudicator_budget_s,
+                settings.adjudicator_cache,
+            )
+        )
+
     def __enter__(self) -> Adjudicator:
         return self
 
@@ -131,27 +146,38 @@ class Adjudicator:
         After `budget_s` no more questions are asked; what was not asked or not answered in time is
         returned as it was.
         """
-        known = {passport.id or passport.name: passport for passport in passports}
+        on_sale = list(passports)
         deadline = monotonic() + self._endpoint.budget_s
 
         def one(record: Violation) -> Violation:
             if monotonic() >= deadline or not record.context:
                 return record
-            passport = known.get(record.product or "")
-            question = Question(
+            advice = self.advise(record, articles(record), on_sale, lang)
+            return record if advice is None else advised(record, advice, lang)
+
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="adjudicator") as pool:
+            return list(pool.map(one, records))
+
+    def advise(
+        self,
+        record: Violation,
+        articles: Mapping[str, str],
+        passports: Sequence[Passport],
+        lang: str = "zh",
+    ) -> Advice | None:
+        """Advice on one record; `passports` are those on sale in its room."""
+        passport = next((p for p in passports if (p.id or p.name) == record.product), None)
+        return self.ask(
+            Question(
                 transcript=record.context,
                 quote=record.heard or record.quote,
                 rule=record.rule.title,
                 category=record.category,
-                articles=articles(record),
+                articles=articles,
                 passport=passport.model_dump(exclude_defaults=True) if passport else None,
                 language=lang,
             )
-            advice = self.ask(question)
-            return record if advice is None else _advised(record, advice, lang)
-
-        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="adjudicator") as pool:
-            return list(pool.map(one, records))
+        )
 
     def ask(self, question: Question) -> Advice | None:
         """Advice on one finding; None when there was no usable answer in time."""
@@ -212,7 +238,7 @@ def looks_like_instructions(text: str) -> bool:
     return _LIKE_INSTRUCTIONS.search(text) is not None
 
 
-def _advised(record: Violation, advice: Advice, lang: str) -> Violation:
+def advised(record: Violation, advice: Advice, lang: str) -> Violation:
     """The record with the advice, lowered one step where that is allowed."""
     zh = lang == "zh"
     if advice.verdict != "lawful" or advice.confidence < SURE:

@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 
 from moderator.claims.patterns import Pattern, PatternTimeout, compile_pattern
+from moderator.claims.rules import Text
 from moderator.records import Severity
 
 log = structlog.get_logger()
@@ -28,15 +29,15 @@ RAISED = {
 class Audience:
     """A group that is spoken to, and the words that show it."""
 
-    name: str
+    name: Text
     words: str
 
 
 class AudienceReader:
     def __init__(self, groups: Mapping[str, Any], lexicons: Mapping[str, tuple[str, ...]]) -> None:
-        self._groups: list[tuple[str, list[Pattern]]] = [
+        self._groups: list[tuple[Text, list[Pattern]]] = [
             (
-                str(group["name"]["zh"]),
+                Text(str(group["name"]["zh"]), str(group["name"]["en"])),
                 [
                     compile_pattern(source, lexicons, f"audiences.yaml: {key}")
                     for source in group["said"]

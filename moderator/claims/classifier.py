@@ -11,7 +11,7 @@ suspicion, and gives way to any pattern that found something in the same words.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.util import find_spec
@@ -39,6 +39,8 @@ MAX_CHARS = 60
 MIN_CHARS = 5
 """Fewer characters say too little to suspect anyone."""
 MAX_SOUNDS = 128
+KEEN_CHANNELS: frozenset[str] = frozenset({"script"})
+"""Where it costs little to be shown too much: a script is looked through before it is said."""
 REMEMBERED = 8192
 """Sentences whose answer is kept: speech is read twice, and hosts repeat themselves."""
 
@@ -92,14 +94,20 @@ class Classifier:
 
 
 class SemanticMatcher:
-    """The `semantic` entries of a rule pack. Read-only after construction: share it freely."""
+    """The `semantic` entries of a rule pack. Read-only after construction: share it freely.
+
+    On the channels in `keen`, or on every one where it is None, the rules' keen thresholds hold.
+    """
 
     name = "classifier"
 
-    def __init__(self, pack: RulePack, classifier: Classifier) -> None:
+    def __init__(
+        self, pack: RulePack, classifier: Classifier, keen: Collection[str] | None = KEEN_CHANNELS
+    ) -> None:
         self.version = classifier.version
         self._classifier = classifier
-        self._rules: dict[str, list[tuple[float, Rule]]] = {}
+        self._keen = keen
+        self._rules: dict[str, list[tuple[SemanticMatch, Rule]]] = {}
         for rule in pack.rules:
             for entry in rule.match:
                 if isinstance(entry, SemanticMatch):
@@ -110,17 +118,23 @@ class SemanticMatcher:
                             name=entry.label,
                             known=", ".join(classifier.labels),
                         )
-                    self._rules.setdefault(entry.label, []).append((entry.threshold, rule))
+                    self._rules.setdefault(entry.label, []).append((entry, rule))
 
     def find(
-        self, text: Normalised, *, by_sound: bool, certainty: Sequence[float] | None = None
+        self,
+        text: Normalised,
+        *,
+        by_sound: bool,
+        certainty: Sequence[float] | None = None,
+        channel: str = "",
     ) -> list[Match]:
         """At most one label a sentence; the match spans the sentence. Sound makes no difference."""
+        keen = self._keen is None or channel in self._keen
         found = []
         for begin, end in sentences(text.text):
             reading = self._classifier.read(text.text[begin:end])
-            for threshold, rule in self._rules.get(reading.label, ()):
-                if reading.score >= threshold:
+            for entry, rule in self._rules.get(reading.label, ()):
+                if reading.score >= (entry.keen if keen else entry.threshold):
                     found.append(
                         Match(rule, begin, end, "semantic", reading.score, text.text[begin:end])
                     )
@@ -139,9 +153,17 @@ class SemanticMatcher:
         return around
 
 
-def semantic_matchers(pack: RulePack, device: str = "cpu") -> tuple[ClaimMatcher, ...]:
+def keen_channels(sensitivity: str) -> Collection[str] | None:
+    """The channels on which the setting `sensitivity` (auto, usual, keen) is keen."""
+    return {"auto": KEEN_CHANNELS, "usual": frozenset[str](), "keen": None}[sensitivity]
+
+
+def semantic_matchers(
+    pack: RulePack, keen: Collection[str] | None = KEEN_CHANNELS, device: str = "cpu"
+) -> tuple[ClaimMatcher, ...]:
     """The semantic matcher of `pack`, or nothing: no such rule, no weights, no onnxruntime.
 
+    `keen` as in `SemanticMatcher`.
     Raises LM-408 for what is no device, LM-213 when a rule names a label that the classifier does
     not know.
     """
@@ -149,7 +171,7 @@ def semantic_matchers(pack: RulePack, device: str = "cpu") -> tuple[ClaimMatcher
         return ()
     offer = devices.onnxruntime_offer()
     classifier = installed_classifier(devices.settle(device, offer, "onnxruntime"))
-    return () if classifier is None else (SemanticMatcher(pack, classifier),)
+    return () if classifier is None else (SemanticMatcher(pack, classifier, keen),)
 
 
 @cache

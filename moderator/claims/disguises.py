@@ -13,9 +13,9 @@ from typing import Any
 
 import ahocorasick
 import regex
-from pypinyin import Style, lazy_pinyin
 
 from moderator.claims.normalise import Rewritten, is_han, normalise
+from moderator.claims.phonetics import reading
 
 _MIXED = regex.compile(r"[a-z]\p{Han}|\p{Han}[a-z]|[a-z]{8}")
 _HOLES = ("某", "某某", "什么")
@@ -74,7 +74,7 @@ def _lettered(terms: Iterable[str]) -> Iterator[_Variant]:
     """One character of a term as pinyin (治yu), of three or more also as its initial (国家j), and
     the whole in pinyin (guojiaji)."""
     for term in sorted(terms):
-        spelled = lazy_pinyin(term, style=Style.NORMAL)
+        spelled = reading(term)
         for at, sound in enumerate(spelled):
             yield term[:at] + sound + term[at + 1 :], (term, "pinyin")
             if len(term) >= 3:

@@ -18,7 +18,7 @@ from moderator.claims.passports import Passport
 from moderator.claims.phonetics import SoundHit
 from moderator.claims.products import CategoryCues, ProductTracker, ProductView
 from moderator.claims.rehearing import Rehearing
-from moderator.claims.rules import AbsenceMatch, Rule, RulePack
+from moderator.claims.rules import AbsenceMatch, Rule, RulePack, Text
 from moderator.records import (
     Disposition,
     Observation,
@@ -191,7 +191,7 @@ class ClaimEngine:
         """Rulings on matches that stand in the guess alone."""
         meaning = self._reader.meaning(guess) if self._reader is not None else None
         rulings = []
-        for match in self.matches(guess, by_sound=False):
+        for match in self.matches(guess, by_sound=False, channel="speech"):
             if guess.text[match.begin : match.end] == written.text[match.begin : match.end]:
                 continue
             semantic = match.kind == "semantic"
@@ -230,7 +230,7 @@ class ClaimEngine:
                 channel,
                 meaning if match.kind != "semantic" else None,
             )
-            for match in self.matches(text, certainty=certainty)
+            for match in self.matches(text, certainty=certainty, channel=channel)
         ]
 
     def join(self, joined: Joined, product: ProductView) -> Finding | None:
@@ -269,11 +269,12 @@ class ClaimEngine:
         *,
         by_sound: bool = True,
         certainty: Sequence[float] | None = None,
+        channel: str = "",
     ) -> list[Match]:
         return [
             match
             for matcher in self._matchers
-            for match in matcher.find(text, by_sound=by_sound, certainty=certainty)
+            for match in matcher.find(text, by_sound=by_sound, certainty=certainty, channel=channel)
         ]
 
 
@@ -389,7 +390,10 @@ class ClaimSession:
             if self._engine.audiences.weighs(finding.rule.category):
                 audience = audience or self._engine.audiences.addressed([text.text, *lately[::-1]])
                 if audience is not None:
-                    why = f"面向{audience.name}（“{audience.words}”），严重程度上调一级"
+                    why = Text(
+                        f"面向{audience.name.zh}（“{audience.words}”），严重程度上调一级",
+                        f"said to {audience.name.en} (“{audience.words}”): one step more severe",
+                    )
                     finding = replace(
                         finding,
                         severity=RAISED[finding.severity],
@@ -405,6 +409,9 @@ class ClaimSession:
         correction = self._engine.correction_in(normalise(observation.text).text)
         if not correction:
             return []
+        corrected = Text(
+            f"主播随后更正（“{correction}”）", f"the host corrected it soon after (“{correction}”)"
+        )
         amended = []
         for said, sightings in self._lately:
             if observation.start - said.end > CORRECTION_S:
@@ -414,7 +421,7 @@ class ClaimSession:
                     sighting.finding,
                     disposition=Disposition.SUSPECT,
                     severity=Severity.LOW,
-                    reasons=(*sighting.finding.reasons, f"主播随后更正（“{correction}”）"),
+                    reasons=(*sighting.finding.reasons, corrected),
                 )
                 amended.append(replace(sighting, finding=finding, amends=sighting))
         self._lately.clear()
@@ -638,11 +645,13 @@ def _together(findings: Sequence[Finding]) -> Disposition:
     return ranked[0] if ranked[0] is Disposition.SUSPECT else ranked[-1]
 
 
-def _apart_in(joined: Joined) -> str:
+def _apart_in(joined: Joined) -> Text:
     names = {"speech": "口播", "screen": "画面", "script": "文案", "code": "二维码"}
     channels = dict.fromkeys(seen.observation.channel for seen, _ in joined.places)
+    if len(channels) == 1:
+        return Text("把前后几句合起来看", "several sentences taken together")
     where = "与".join(names.get(channel, channel) for channel in channels)
-    return f"把{where}合起来看" if len(channels) > 1 else "把前后几句合起来看"
+    return Text(f"把{where}合起来看", f"{' and '.join(channels)} taken together")
 
 
 __all__ = ["Absent", "Acquittal", "ClaimEngine", "ClaimSession", "Finding", "Sighting"]

@@ -28,13 +28,14 @@ def explanation(finding: Finding, channel: Channel, lang: str = "zh") -> str:
     at = 0 if zh else 1
     message = rule.message.of(lang).replace("{quote}", finding.quote)
     cited = "、".join(f"《{ref.title}》{ref.article}" for ref in rule.law)
+    reasons = [reason.of(lang) for reason in finding.reasons]
     parts = []
     if zh:
         parts.append(f"{_CHANNEL[channel][0]}“{finding.quote}”：{message}")
         if finding.heard and finding.heard != finding.quote:
-            parts.append(f"识别文字为“{finding.heard}”，{'；'.join(finding.reasons)}")
-        elif finding.reasons:
-            parts.append("；".join(finding.reasons))
+            parts.append(f"识别文字为“{finding.heard}”，{'；'.join(reasons)}")
+        elif reasons:
+            parts.append("；".join(reasons))
         parts.append(f"依据：{cited}")
         if finding.exemptions_considered:
             parts.append(f"已考虑但不适用的例外：{'、'.join(finding.exemptions_considered)}")
@@ -44,7 +45,10 @@ def explanation(finding: Finding, channel: Channel, lang: str = "zh") -> str:
         return "。".join(part.rstrip("。") for part in parts) + "。"
     parts.append(f"{_CHANNEL[channel][1]}, “{finding.quote}”: {message}")
     if finding.heard and finding.heard != finding.quote:
-        parts.append(f"The recogniser wrote “{finding.heard}”; matched by sound")
+        parts.append(f"The recogniser wrote “{finding.heard}”: {'; '.join(reasons)}")
+    elif reasons:
+        said = "; ".join(reasons)
+        parts.append(said[0].upper() + said[1:])
     parts.append(f"Basis: {cited}")
     if rule.needs:
         parts.append(f"Lawful with: {_documents(rule.needs, at, ' or ')}")

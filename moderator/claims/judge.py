@@ -20,7 +20,7 @@ from moderator.claims.normalise import Normalised
 from moderator.claims.passports import DOCUMENT_NAMES, Passport
 from moderator.claims.patterns import Pattern, PatternTimeout, compile_pattern
 from moderator.claims.products import ProductView
-from moderator.claims.rules import PassportCondition, Rule, RulePack
+from moderator.claims.rules import PassportCondition, Rule, RulePack, Text
 from moderator.records import Disposition, Severity
 
 log = structlog.get_logger()
@@ -66,7 +66,7 @@ class Finding:
     match: Match
     product: str | None
     exemptions_considered: tuple[str, ...]
-    reasons: tuple[str, ...]
+    reasons: tuple[Text, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,25 +155,33 @@ class Judge:
             return Acquittal(match, "商品档案没有与此相反的记录")
 
         disposition = rule.disposition
-        reasons: list[str] = []
+        reasons: list[Text] = []
         if clash:
             disposition = Disposition.VIOLATION
-            reasons.append(f"与商品档案矛盾：{clash}")
+            reasons.append(
+                Text(f"与商品档案矛盾：{clash}", f"the product's passport says otherwise: {clash}")
+            )
         elif rule.needs:
             disposition = min(disposition, Disposition.NEEDS_PROOF, key=lambda d: d.rank)
         if scope.unsure:
             disposition = Disposition.SUSPECT
             reasons.append(scope.unsure)
         if match.kind == "phonetic":
-            reasons.append(f"按读音匹配到“{match.matched}”")
+            reasons.append(Text(f"按读音匹配到“{match.matched}”", f"sounds like “{match.matched}”"))
             if _unheard(match):
-                reasons.append(f"复听原声，更像原字（{match.acoustic_llr:+.1f} 奈特）")
+                llr = f"{match.acoustic_llr:+.1f}"
+                reasons.append(
+                    Text(
+                        f"复听原声，更像原字（{llr} 奈特）",
+                        f"heard again, the sound fits what was written better ({llr} nats)",
+                    )
+                )
                 disposition = Disposition.SUSPECT
             elif not _firm_sound(match, channel):
                 disposition = Disposition.SUSPECT
         severity = rule.severity
         if self._context.corrected(place):
-            reasons.append("主播随后更正")
+            reasons.append(Text("主播随后更正", "the host corrected it at once"))
             disposition = Disposition.SUSPECT
             severity = Severity.LOW
         certainty = STATUS_CONFIDENCE[rule.status]
@@ -183,7 +191,12 @@ class Judge:
                 return Acquittal(match, f"结合整句意思，是违规说法的可能只有 {certainty:.0%}")
             if certainty < self._weights.firm and disposition is Disposition.VIOLATION:
                 disposition = Disposition.SUSPECT
-                reasons.append(f"结合整句意思，是违规说法的可能为 {certainty:.0%}，需要人工判断")
+                reasons.append(
+                    Text(
+                        f"结合整句意思，是违规说法的可能为 {certainty:.0%}，需要人工判断",
+                        f"by the whole sentence, unlawful with a chance of {certainty:.0%}",
+                    )
+                )
         confidence = certainty * match.score
         begin, end = text.span(match.begin, match.end)
         return Finding(
@@ -247,7 +260,7 @@ class Judge:
 @dataclass(frozen=True, slots=True)
 class _Scope:
     outside: str = ""
-    unsure: str = ""
+    unsure: Text | None = None
 
 
 def _in_scope(rule: Rule, product: ProductView, channel: str) -> _Scope:
@@ -262,7 +275,12 @@ def _in_scope(rule: Rule, product: ProductView, channel: str) -> _Scope:
         return _Scope() if category in rule.products else _Scope(outside="不适用于该商品类别")
     if product.known:
         if rule.products & product.known:
-            return _Scope(unsure="在售多件商品，未能确定说的是哪一件")
+            return _Scope(
+                unsure=Text(
+                    "在售多件商品，未能确定说的是哪一件",
+                    "several products are on sale, and which one is meant is not clear",
+                )
+            )
         return _Scope(outside="在售商品均不属此类别")
     if product.inferred in rule.products:
         return _Scope()
@@ -270,7 +288,7 @@ def _in_scope(rule: Rule, product: ProductView, channel: str) -> _Scope:
         return _Scope(outside="商品类别未知")
     if rule.unknown_product == "match":
         return _Scope()
-    return _Scope(unsure="商品类别未知")
+    return _Scope(unsure=Text("商品类别未知", "the product's category is not known"))
 
 
 def _passport_says(

@@ -70,7 +70,12 @@ class ClaimMatcher(Protocol):
     version: str
 
     def find(
-        self, text: Normalised, *, by_sound: bool, certainty: Sequence[float] | None = None
+        self,
+        text: Normalised,
+        *,
+        by_sound: bool,
+        certainty: Sequence[float] | None = None,
+        channel: str = "",
     ) -> list[Match]: ...
 
 
@@ -133,7 +138,12 @@ class PatternMatcher:
         return list({**self._uses, **self._gates.masks})
 
     def find(
-        self, text: Normalised, *, by_sound: bool, certainty: Sequence[float] | None = None
+        self,
+        text: Normalised,
+        *,
+        by_sound: bool,
+        certainty: Sequence[float] | None = None,
+        channel: str = "",
     ) -> list[Match]:
         """All matches, allow-phrases already taken out. Speech (`certainty`) is heard loosely."""
         found = self._scan(text.text, "literal")

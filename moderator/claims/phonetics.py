@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 
 import ahocorasick
 from pypinyin import Style, lazy_pinyin
@@ -76,9 +76,17 @@ class SoundIndex:
         self._terms = frozenset(t for t in terms if len(t) >= 2 and all(is_han(c) for c in t))
         self._automaton = _automaton(self._terms)
         self._empty = not self._terms
-        every = self._terms | {t for t in spoken if len(t) >= 2 and all(is_han(c) for c in t)}
-        self._spoken = _automaton(every)
-        self._loose = _LooseIndex(sorted(every), misheard or {})
+        self._every = self._terms | {t for t in spoken if len(t) >= 2 and all(map(is_han, t))}
+        self._misheard = misheard or {}
+
+    # What only speech needs is made when speech first comes.
+    @cached_property
+    def _spoken(self) -> ahocorasick.Automaton:
+        return _automaton(self._every)
+
+    @cached_property
+    def _loose(self) -> _LooseIndex:
+        return _LooseIndex(sorted(self._every), self._misheard)
 
     def find(self, text: str) -> list[SoundHit]:
         """Hits that are not the term itself, best first at each place, none overlapping."""
@@ -228,7 +236,7 @@ def _loose_hit(
             return None
         if coded[at + 1 : end] != anchor.sounds[anchor.wrong + 1 :]:
             return None
-        own = lazy_pinyin(anchor.term, style=Style.NORMAL)[anchor.wrong]
+        own = reading(anchor.term)[anchor.wrong]
         distance = syllable_distance(fold(own), fold(syllable(text[at])))
         doubted = range(at, at + 1)
     if begin < 0 or text[begin:end] == anchor.term:
@@ -327,14 +335,20 @@ _SOUNDS = _SoundTable()
 
 def _phrase_sound(term: str) -> str:
     """The term read as a phrase, which settles polyphones (银行 yin hang)."""
-    return "".join(_SOUNDS.coded(s) for s in lazy_pinyin(term, style=Style.NORMAL))
+    return "".join(map(_SOUNDS.coded, reading(term)))
+
+
+@cache
+def reading(term: str) -> tuple[str, ...]:
+    """The syllables of a term. Every pack that is loaded asks for the same few thousand."""
+    return tuple(lazy_pinyin(term, style=Style.NORMAL))
 
 
 def _score(heard: str, term: str) -> float:
-    reading = lazy_pinyin(term, style=Style.NORMAL)
+    own_reading = reading(term)
     confused = sum(
         1
-        for char, own, other in zip(heard, reading, term, strict=True)
+        for char, own, other in zip(heard, own_reading, term, strict=True)
         if syllable(char) != own and char != other
     )
     return 1.0 - CONFUSED_SYLLABLE_COST * confused

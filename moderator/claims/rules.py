@@ -119,10 +119,13 @@ class AbsenceMatch:
 
 @dataclass(frozen=True, slots=True)
 class SemanticMatch:
-    """The classifier gives the sentence this label, with at least this score."""
+    """The classifier gives the sentence this label, with at least this score; `keen` where more is
+    to be found at the price of more to look at, as in a script that is checked before it is said.
+    """
 
     label: str
     threshold: float
+    keen: float
     place: str = ""
 
 
@@ -523,7 +526,10 @@ def _match(
     if "semantic" in entry:
         semantic = entry["semantic"]
         place = placed.place([*keys, "semantic"])
-        return SemanticMatch(semantic["label"], float(semantic["threshold"]), place)
+        threshold = float(semantic["threshold"])
+        return SemanticMatch(
+            semantic["label"], threshold, float(semantic.get("keen", threshold)), place
+        )
     if "regex" in entry:
         return RegexMatch(entry["regex"], placed.place([*keys, "regex"]))
     if "across" in entry:

@@ -74,9 +74,8 @@ def explain_text(pack: RulePack, text: str, category: str | None = None) -> Tabl
     for ruling in engine.rulings(normalised, product, "script"):
         match = ruling.match
         if isinstance(ruling, Finding):
-            why = "；".join(
-                (*ruling.reasons, f"例外不适用：{'、'.join(ruling.exemptions_considered)}")
-            )
+            reasons = (reason.zh for reason in ruling.reasons)
+            why = "；".join((*reasons, f"例外不适用：{'、'.join(ruling.exemptions_considered)}"))
             verdict = f"{ruling.disposition} {ruling.severity} {ruling.confidence:.2f}"
         else:
             why, verdict = ruling.reason, "-"

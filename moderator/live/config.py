@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    IPvAnyNetwork,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from moderator.errors import MISSING_FILE, ROOM_INVALID, ModeratorError, in_ui_language
 from moderator.records import Room
@@ -92,6 +100,17 @@ class RoomConfig(_Strict):
     )
     allow_private: bool | None = Field(
         None, title="Private addresses", description="Allow the stream on a private address."
+    )
+    networks: tuple[IPvAnyNetwork, ...] = Field(
+        (),
+        title="Networks",
+        description="Private networks the stream may be on, such as 10.1.0.0/16.",
+    )
+    give_up_after_s: float | None = Field(
+        None,
+        ge=10,
+        title="Give up",
+        description="Seconds of outage after which the session has failed; default: never.",
     )
     wait_for_next: bool | None = Field(
         None,

@@ -81,6 +81,7 @@ class StreamFeeds:
             headers=room.sent_headers(),
             resolver=_resolver(room.resolver) if room.resolver else None,
             allow_private=private,
+            networks=room.networks,
         )
         options = FeedOptions(
             audio=room.audio,
@@ -89,6 +90,7 @@ class StreamFeeds:
             max_frame_pixels=self.max_frame_pixels,
             hwaccel=self.hwaccel,
             audio_backlog_s=limits.max_lag_s,
+            give_up_after_s=room.give_up_after_s,
         )
         feed = StreamFeed(
             room.id,

@@ -13,6 +13,7 @@ from moderator import devices
 from moderator.asr.engine import AsrEngine
 from moderator.config import Settings
 from moderator.errors import ENGINE_MISSING, OUT_WRITE, ModeratorError
+from moderator.live.advice import AdviceWorker
 from moderator.live.config import WatchConfig
 from moderator.live.evidence import EvidenceWorker
 from moderator.live.feeds import StreamFeeds
@@ -55,6 +56,7 @@ def watching(
             config.jurisdiction,
             classifier=settings.classifier,
             classifier_device=settings.classifier_device,
+            sensitivity=settings.sensitivity,
         )
         speech, screen, engines = _workers(config, settings, rulebook)
         _make_folder(out)
@@ -83,6 +85,7 @@ def watching(
             evidence=evidence,
             engines=engines,
             lang=settings.lang,
+            advice=_advice(stack, settings, rulebook),
         )
         supervisor = Supervisor(
             shared,
@@ -107,6 +110,18 @@ def watching(
         stack.callback(health.stop)
         supervisor.port = health.port
         yield supervisor
+
+
+def _advice(stack: ExitStack, settings: Settings, rulebook: Rulebook) -> AdviceWorker | None:
+    """Who asks a language model, where one is set up; ended with `stack`."""
+    if not settings.adjudicator_url:
+        return None
+    from moderator.claims.adjudicator import Adjudicator
+
+    adjudicator = stack.enter_context(Adjudicator.set_up(settings))
+    worker = AdviceWorker(adjudicator, rulebook.articles, settings.lang)
+    stack.callback(worker.stop)
+    return worker
 
 
 def _workers(

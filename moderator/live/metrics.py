@@ -75,6 +75,12 @@ class Metrics:
             ("room",),
             registry=self.registry,
         )
+        self.advice = Counter(
+            "moderator_advice",
+            "Records for which a language model was asked, by outcome.",
+            ("outcome",),
+            registry=self.registry,
+        )
         self.registry.register(_Scrape(sample))
 
     def on_record(self, record: Violation, latency_s: float | None) -> None:

@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from moderator.claims.classifier import semantic_matchers
+from moderator.claims.classifier import keen_channels, semantic_matchers
 from moderator.claims.engine import ClaimEngine
 from moderator.claims.phonetics import SoundHit
 from moderator.claims.rules import load_rules
+from moderator.outputs.report import articles_of
+from moderator.records import Violation
 
 
 @dataclass(slots=True)
@@ -24,6 +26,7 @@ class Rulebook:
     folder: Path | None = None
     jurisdiction: str = "cn"
     classifier: bool = True
+    sensitivity: str = "auto"
     classifier_device: str = "cpu"
 
     @classmethod
@@ -33,11 +36,13 @@ class Rulebook:
         jurisdiction: str = "cn",
         *,
         classifier: bool = True,
+        sensitivity: str = "auto",
         classifier_device: str = "cpu",
     ) -> Rulebook:
-        """Raises what `load_rules` raises, and LM-408."""
-        engine = _compile(folder, jurisdiction, classifier, classifier_device)
-        return cls(engine, folder, jurisdiction, classifier, classifier_device)
+        """Raises what `load_rules` raises, and LM-408. The last three are the settings of those
+        names."""
+        made = _compile(folder, jurisdiction, classifier, sensitivity, classifier_device)
+        return cls(made, folder, jurisdiction, classifier, sensitivity, classifier_device)
 
     @property
     def version(self) -> str:
@@ -47,14 +52,26 @@ class Rulebook:
         """The places of `text` that sound like a term of the rules in force."""
         return self.engine.likenesses(text)
 
+    def articles(self, record: Violation) -> dict[str, str]:
+        """The texts of the articles that a record cites, by the rules in force."""
+        return articles_of(self.engine.pack, [record])
+
     def reload(self, folder: Path | None = None, jurisdiction: str | None = None) -> ClaimEngine:
         """Read the pack again. Raises what `load_rules` raises, with the old rules in force."""
         jurisdiction = jurisdiction or self.jurisdiction
-        engine = _compile(folder, jurisdiction, self.classifier, self.classifier_device)
+        engine = _compile(
+            folder, jurisdiction, self.classifier, self.sensitivity, self.classifier_device
+        )
         self.folder, self.jurisdiction, self.engine = folder, jurisdiction, engine
         return engine
 
 
-def _compile(folder: Path | None, jurisdiction: str, classifier: bool, device: str) -> ClaimEngine:
+def _compile(
+    folder: Path | None, jurisdiction: str, classifier: bool, sensitivity: str, device: str
+) -> ClaimEngine:
     pack = load_rules(folder, jurisdiction)
-    return ClaimEngine(pack, semantic_matchers(pack, device) if classifier else ())
+    keen = keen_channels(sensitivity)
+    matchers = semantic_matchers(pack, keen, device) if classifier else ()
+    engine = ClaimEngine(pack, matchers)
+    engine.likenesses("预热")  # builds the index of sounds now, and not when a room first speaks
+    return engine

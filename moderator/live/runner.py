@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -13,6 +13,7 @@ import structlog
 
 from moderator.claims.passports import Passport, load_passports
 from moderator.episodes import new_session
+from moderator.live.advice import AdviceWorker
 from moderator.live.alerts import Alert, AlertRules
 from moderator.live.config import RoomConfig, WatchConfig
 from moderator.live.evidence import EvidenceWorker
@@ -32,7 +33,7 @@ from moderator.live.speech_team import Speech
 from moderator.media.blocks import AudioBlock, VideoFrame
 from moderator.media.feed import Resume
 from moderator.media.room_state import Gap, Notice, RoomState, StateChange
-from moderator.records import Violation
+from moderator.records import Advice, Violation
 
 log = structlog.get_logger()
 
@@ -50,6 +51,7 @@ class Shared:
     evidence: EvidenceWorker | None
     engines: dict[str, str] = field(default_factory=dict)
     lang: str = "zh"
+    advice: AdviceWorker | None = None
     on_record: Callable[[Violation, float | None], None] = lambda record, latency_s: None
     on_alert: Callable[[str, Alert], None] = lambda room, alert: None
     on_crash: Callable[[str], None] = lambda room: None
@@ -342,6 +344,15 @@ class _Hooks(SessionHooks):
         self._crash.append(error)
         if self._runner.feed is not None:
             self._runner.feed.stop()
+
+    def want_advice(
+        self,
+        record: Violation,
+        passports: Sequence[Passport],
+        then: Callable[[Advice | None], None],
+    ) -> bool:
+        worker = self._shared.advice
+        return worker is not None and worker.want(record, passports, then)
 
     def want_cut(self, room: str, after_s: float) -> None:
         if self._shared.speech is not None:

@@ -24,7 +24,7 @@ from moderator.live.observations import observation_body
 from moderator.live.ports import JournalPort
 from moderator.live.screen import Picture, Seen
 from moderator.media.room_state import Gap, Notice, StateChange
-from moderator.records import Observation, Room, Utterance, Violation
+from moderator.records import Advice, Observation, Room, Utterance, Violation
 
 log = structlog.get_logger()
 
@@ -78,6 +78,15 @@ class SessionHooks:
     def on_alert(self, room: str, alert: Alert) -> None: ...
 
     def on_crash(self, error: BaseException) -> None: ...
+
+    def want_advice(
+        self,
+        record: Violation,
+        passports: Sequence[Passport],
+        then: Callable[[Advice | None], None],
+    ) -> bool:
+        """Ask for a second opinion, given to `then` later; False where nobody is asked."""
+        return False
 
     def want_cut(self, room: str, after_s: float) -> None: ...
 
@@ -137,6 +146,7 @@ class RoomSession:
         self._pictures: list[_OnScreen] = []
         self._open = set(setup.expects)
         self._queue: Queue[tuple[Callable[..., None], tuple[Any, ...]]] = Queue(QUEUE_ITEMS)
+        self._asked = 0
         self._conclusion: str | None = None
         self._media_end = 0.0
         self._checkpoint_at = 0.0
@@ -327,7 +337,7 @@ class RoomSession:
                 episode.id = told.record.id
                 self._told[episode.id] = told
             return
-        record = episode.record()
+        record = self._with_advice(told, episode.record())
         firmer = (record.disposition, record.severity) != (
             told.record.disposition,
             told.record.severity,
@@ -363,7 +373,28 @@ class RoomSession:
             self._write("alert", alert.body(), key, record.end)
             self._hooks.on_alert(self.setup.room.id, alert)
         self._want_evidence(record, pictures)
-        return _Told(record, monotonic())
+        told = _Told(record, monotonic())
+        self._asked += self._hooks.want_advice(
+            record,
+            self.setup.passports,
+            lambda advice: self._post(self._take_advice, told, advice),
+        )
+        return told
+
+    def _take_advice(self, told: _Told, advice: Advice | None) -> None:
+        self._asked -= 1
+        if advice is not None:
+            told.advice = advice
+            self.counts["advice"] += 1
+            self._write_update(told, self._with_advice(told, told.record))
+        self._finish_when_over()
+
+    def _with_advice(self, told: _Told, record: Violation) -> Violation:
+        if told.advice is None:
+            return record
+        from moderator.claims.adjudicator import advised
+
+        return advised(record, told.advice, self.setup.lang)
 
     def _want_evidence(self, record: Violation, pictures: tuple[Picture, ...]) -> None:
         if self._evidence is None or self._evidence_room is None or record.channel == "stream":
@@ -426,6 +457,8 @@ class RoomSession:
     def _finish_when_over(self) -> None:
         if self._conclusion is None or self._open:
             return
+        if self._asked:
+            return  # each question ends in an answer or in a timeout
         self._flush_updates(self._episodes.close())
         media_s = self._media_end
         if self._conclusion == "ended":
@@ -459,7 +492,7 @@ class RoomSession:
         for episode in over:
             told = self._told.pop(episode.id, None)
             if told is not None:
-                self._write_update(told, episode.record())
+                self._write_update(told, self._with_advice(told, episode.record()))
 
     def _write(
         self, type: str, body: dict[str, Any], key: str | None, at: float | None
@@ -484,6 +517,7 @@ class RoomSession:
 class _Told:
     record: Violation
     at: float
+    advice: Advice | None = None
 
 
 @dataclass(slots=True)

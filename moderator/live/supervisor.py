@@ -67,6 +67,8 @@ class Supervisor(SampleSource):
         shared.on_alert = self._on_alert
         if shared.evidence is not None:
             shared.evidence.busy = lambda: bool(self.ladder.active)
+        if shared.advice is not None:
+            shared.advice.outcome = lambda outcome: self.metrics.advice.labels(outcome).inc()
         shared.on_crash = lambda room: self.metrics.crashes.labels(room).inc()
 
     @property

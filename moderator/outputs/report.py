@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
+from moderator.claims.rules import RulePack
 from moderator.records import (
     CATEGORIES,
     Code,
@@ -38,6 +39,17 @@ def tool_version() -> str:
 def article_key(ref: LawRef) -> str:
     """The key of an article's text in `Report.articles`: its title and number."""
     return f"{ref.title} {ref.article}"
+
+
+def articles_of(pack: RulePack, violations: Iterable[Violation]) -> dict[str, str]:
+    """The texts of the cited articles, where they were read at their source."""
+    cited = {violation.rule.id for violation in violations}
+    texts = {}
+    for rule in pack.rules:
+        if rule.id in cited:
+            for key, ref in zip(rule.law_keys, rule.law, strict=True):
+                texts[article_key(ref)] = pack.law.article_of(key).text
+    return {key: text for key, text in texts.items() if text}
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ class SinkFactory(Protocol):
 class _Common(DeliveryOptions):
     """Fields of every sink, besides its own."""
 
-    type: str = Field(title="Kind", description="jsonl, database, webhook, kafka, or a package's.")
+    type: str = Field(title="Kind", description="jsonl, database, webhook, console, kafka, …")
     name: str = Field(
         "",
         max_length=100,
@@ -197,4 +197,5 @@ SINKS: Registry[Sink] = Registry("sinks")
 SINKS.register("jsonl", _lazy("jsonl"))
 SINKS.register("database", _lazy("database", "server"))
 SINKS.register("webhook", _lazy("webhook", "server"))
+SINKS.register("console", _lazy("console"))
 SINKS.register("kafka", _lazy("kafka", "kafka"))

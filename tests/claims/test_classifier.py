@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
@@ -27,8 +26,6 @@ from moderator.errors import ModeratorError
 from moderator.records import Disposition, ScriptLine
 from tests.claims.conftest import rule
 
-CLEAN_SPEECH = Path(__file__).parents[1] / "data" / "clean_speech"
-SUSPECTS_PER_1000 = 25
 EVASIVE = "喝半个月瓶瓶罐罐都不用吃了"
 
 
@@ -176,6 +173,23 @@ def test_classifier_can_be_switched_off(load, monkeypatch):
     assert "classifier" not in off.engines
 
 
+def test_classifier_is_keener_in_scripts_than_in_speech(load, monkeypatch):
+    body = semantic_rule(threshold=0.9)
+    body["match"][0]["semantic"]["keen"] = 0.5
+    pack = load(body)
+    reader = Reader({EVASIVE: Reading("medical_efficacy", 0.6)})
+    monkeypatch.setattr(module, "installed_classifier", lambda: reader)
+
+    def found(channel: str, sensitivity: str) -> bool:
+        (matcher,) = semantic_matchers(pack, module.keen_channels(sensitivity))
+        return bool(matcher.find(normalise(EVASIVE), by_sound=False, channel=channel))
+
+    assert [found("script", s) for s in ("auto", "usual", "keen")] == [True, False, True]
+    assert [found("speech", s) for s in ("auto", "usual", "keen")] == [False, False, True]
+    assert check_script(EVASIVE, rules=pack).violations
+    assert not check_script(EVASIVE, rules=pack, settings=Settings(sensitivity="usual")).violations
+
+
 @pytest.fixture(scope="module")
 def shipped() -> Classifier:
     found = installed_classifier()
@@ -221,19 +235,3 @@ def test_classifier_shipped_knows_the_label_of_every_rule(shipped):
 def test_classifier_shipped_bears_any_text(shipped):
     for odd in ("a" * 60, "😀" * 10, "１２３４５６７", "٣٤٥٦٧٨", "\u200b" * 6, "〇" * 60):
         assert 0.0 <= shipped.read(odd).score <= 1.0
-
-
-@pytest.mark.slow
-def test_classifier_shipped_leaves_ordinary_talk_alone(shipped):
-    pack = load_rules()
-    matcher = SemanticMatcher(pack, shipped)
-    lines = [
-        line
-        for path in sorted(CLEAN_SPEECH.glob("*.txt"))
-        for line in path.read_text(encoding="utf-8").splitlines()
-        if line.strip() and not line.startswith("#")
-    ]
-
-    suspected = [line for line in lines if matcher.find(normalise(line), by_sound=False)]
-
-    assert len(suspected) <= len(lines) * SUSPECTS_PER_1000 / 1000, suspected

@@ -359,7 +359,8 @@ def test_engine_keeps_and_downgrades_what_the_next_utterance_takes_back(load: Lo
     assert amended.amends is said
     assert amended.finding.disposition is Disposition.SUSPECT
     assert amended.finding.severity == "low"
-    assert "口误" in amended.finding.reasons[-1]
+    assert "口误" in amended.finding.reasons[-1].zh
+    assert "corrected" in amended.finding.reasons[-1].en
 
 
 @pytest.mark.parametrize("later", ["没有口误我就是这么说的", "谢谢大家支持"])
@@ -391,7 +392,7 @@ def test_engine_talk_to_the_elderly_raises_severity_with_the_reason(load: Load) 
     session.observe(speech("叔叔阿姨听我说", start=0.0))
     (found,) = session.observe(speech("这是国家级的品质", start=6.0))
     assert found.finding.severity == "high"
-    assert any("老年人" in reason for reason in found.finding.reasons)
+    assert any("老年人" in reason.zh for reason in found.finding.reasons)
     later = ClaimSession(ClaimEngine(pack))
     later.observe(speech("叔叔阿姨听我说", start=0.0))
     assert later.observe(speech("这是国家级的品质", start=60.0))[0].finding.severity == "medium"
@@ -435,5 +436,5 @@ def test_engine_rule_against_the_passport_is_silent_without_a_contradiction(load
     elsewhere = passport_from({"name": "米", "origin": "江苏盐城"}, "t")
     (found,) = findings(pack, "产自五常", elsewhere)
     assert found.finding.disposition is Disposition.VIOLATION
-    assert "五常" in found.finding.reasons[0]
-    assert "江苏盐城" in found.finding.reasons[0]
+    assert "五常" in found.finding.reasons[0].zh
+    assert "江苏盐城" in found.finding.reasons[0].zh

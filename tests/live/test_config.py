@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,8 @@ import yaml
 
 from moderator.errors import ModeratorError
 from moderator.live.config import WatchConfig, load_watch_config, rooms_of
+from moderator.live.feeds import StreamFeeds
+from moderator.media.feed import StreamFeed
 from tests.command import REPOSITORY, write_yaml
 
 
@@ -77,6 +80,22 @@ def test_config_headers_come_from_the_environment_and_are_not_shown(
     with pytest.raises(ModeratorError, match="the environment has no ROOM_TOKEN"):
         room.sent_headers()
     assert "Referer" not in repr(room)
+
+
+def test_config_private_networks_and_patience_reach_the_feed(tmp_path: Path) -> None:
+    entry = ROOM | {"networks": ["10.1.0.0/16"], "give_up_after_s": 120}
+    config = WatchConfig.model_validate({"rooms": [entry]})
+    feed = (
+        StreamFeeds(config, tmp_path)
+        .open(config.rooms[0], "s1", on_state=lambda _: None, on_notice=lambda _: None)
+        .feed
+    )
+    assert isinstance(feed, StreamFeed)
+    assert feed.source.networks == (ip_network("10.1.0.0/16"),)
+    assert feed.options.give_up_after_s == 120
+    body = {"rooms": [ROOM | {"networks": ["10.1.0.0/99"]}]}
+    with pytest.raises(ModeratorError, match=r"LM-302.*networks"):
+        load_watch_config(write_yaml(tmp_path / "rooms.yaml", body))
 
 
 def test_config_riskier_rooms_are_looked_at_more_often_and_served_first() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from moderator.live.advice import AdviceWorker
 from moderator.live.config import WatchConfig
 from moderator.live.evidence import EvidenceWorker
 from moderator.live.rulebook import Rulebook
@@ -18,7 +19,7 @@ from moderator.live.speech import SpeechWorker
 from moderator.live.supervisor import Supervisor
 from moderator.media.blocks import VideoFrame
 from moderator.media.room_state import Gap, Reason
-from moderator.records import Violation
+from moderator.records import Advice, Violation
 from tests.asr.sounds import silence
 from tests.command import LAWFUL, VIOLATION, small_rules, write_pack
 from tests.live.fakes import (
@@ -58,6 +59,7 @@ class House:
         self.body |= options.pop("config", {})
         self.asr = FakeAsr(TEXTS)
         self.journal = FakeJournal()
+        advice = options.pop("advice", None)
         self.feeds = FakeFeeds(plays, **options)
         self.feeds.ring = FakeRing()
         from tests.live.fakes import LoudVoice
@@ -76,6 +78,7 @@ class House:
             evidence=EvidenceWorker(tmp_path / "out", config.evidence),
             engines={"asr": "fake-asr"},
             lang="en",
+            advice=advice,
         )
         self.printed: list[Violation] = []
         self.supervisor = Supervisor(
@@ -117,6 +120,8 @@ def house(
     for one in houses:
         one.stop.set()
         one.thread.join(20)
+        if one.shared.advice is not None:
+            one.shared.advice.stop()
 
 
 def test_rooms_what_is_said_becomes_a_record_in_the_journal(house: Callable[..., House]) -> None:
@@ -132,6 +137,52 @@ def test_rooms_what_is_said_becomes_a_record_in_the_journal(house: Callable[...,
     assert record["engine"]["rules"] == it.shared.rulebook.version
     assert journal.of("session.ended")[0]["reason"] == "ended"
     assert [one.id for one in it.printed] == [record["id"]]
+
+
+class Lenient:
+    """Finds everything lawful, or has no answer."""
+
+    def __init__(self, verdict: str = "lawful") -> None:
+        self.verdict = verdict
+        self.asked: list[tuple[str, dict[str, str]]] = []
+
+    def advise(
+        self, record: Violation, articles: Mapping[str, str], passports: object, lang: str
+    ) -> Advice | None:
+        self.asked.append((record.quote, dict(articles)))
+        if self.verdict == "none":
+            raise TimeoutError("no answer")
+        return Advice("by-hand", self.verdict, 0.9, "a stated fact", record.quote, 5.0)
+
+
+def test_rooms_advice_comes_after_the_record_and_only_lowers(house: Callable[..., House]) -> None:
+    adviser = Lenient()
+    it = house(
+        {"r1": [[*blocks(talk(say(1), silence(1), say(0)))]]},
+        advice=AdviceWorker(adviser, lambda record: {"x": record.rule.id}, "en"),
+    )
+    journal = it.over()
+    (record,) = journal.of("violation")
+    (updated,) = journal.of("violation.updated")
+    assert [quote for quote, _ in adviser.asked] == ["国家级"]
+    assert adviser.asked[0][1] == {"x": record["rule"]["id"]}
+    assert (record["disposition"], updated["disposition"]) == ("violation", "suspect")
+    assert record["id"] == updated["id"]
+    assert updated["advice"]["applied"]
+    assert "a stated fact" in updated["explanation"]
+    assert journal.told[-1].type == "session.ended"
+    assert b'moderator_advice_total{outcome="answered"} 1.0' in it.supervisor.metrics.text()
+
+
+def test_rooms_without_an_answer_the_record_stands(house: Callable[..., House]) -> None:
+    it = house(
+        {"r1": [[*blocks(talk(say(1), silence(1), say(0)))]]},
+        advice=AdviceWorker(Lenient("none"), lambda record: {}, "en"),
+    )
+    journal = it.over()
+    assert [body["disposition"] for body in journal.of("violation")] == ["violation"]
+    assert not journal.of("violation.updated")
+    assert journal.of("session.ended")[0]["reason"] == "ended"
 
 
 def test_rooms_one_crash_touches_no_other_room(house: Callable[..., House]) -> None:

@@ -50,7 +50,9 @@ def machine() -> dict[str, Any]:
 def write_result(name: str, payload: dict[str, Any]) -> Path:
     """Write `results/<name>-<machine>-<date>.json` and return its path.
 
-    The file holds `benchmark`, `date` (UTC), `machine` and then `payload`. A second run on the
+    The file holds `benchmark`, `date` (UTC), `machine`, `load_1m` (processes that ran or wanted to
+    over the last minute: far above what the benchmark itself uses, others were in its way) and then
+    `payload`. A second run on the
     same day replaces the first.
     """
     here = machine()
@@ -59,6 +61,7 @@ def write_result(name: str, payload: dict[str, Any]) -> Path:
         "benchmark": name,
         "date": now.isoformat(timespec="seconds"),
         "machine": here,
+        "load_1m": _load(),
         **payload,
     }
     RESULTS.mkdir(exist_ok=True)
@@ -82,6 +85,13 @@ def _memory_gib() -> float | None:
     except (ValueError, OSError, AttributeError):
         return None
     return round(pages * page_bytes / 2**30, 1)
+
+
+def _load() -> float | None:
+    try:
+        return round(os.getloadavg()[0], 1)
+    except (OSError, AttributeError):
+        return None
 
 
 def _gpu() -> str | None:

@@ -22,6 +22,10 @@ class Settings(BaseSettings):
     video: bool = Field(True, description="Read the screen.")
     asr_engine: str = Field("faster-whisper", description="Speech engine, by registry name.")
     asr_model: str = Field("base", description="Model of that engine: a name or a local folder.")
+    asr_device: str = Field(
+        "auto",
+        description="auto, cpu, cuda or cuda:N; several after commas: `watch` has one worker each.",
+    )
     asr_beam: int = Field(5, ge=1, le=10, description="Beam width of the decoder.")
     asr_batch: int = Field(8, ge=1, le=64, description="Segments decoded together.")
     min_silence_s: float = Field(
@@ -29,6 +33,16 @@ class Settings(BaseSettings):
     )
     max_segment_s: float = Field(12.0, ge=4, le=27, description="Longest segment, seconds.")
     ocr_engine: str = Field("rapidocr", description="Screen reader, by registry name.")
+    ocr_device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
+    ocr_batch: int = Field(
+        16, ge=1, le=64, description="Frames of several rooms read together, on a GPU."
+    )
+    classifier_device: str = Field(
+        "cpu", description="auto, cpu, cuda or cuda:N; the shipped weights are int8, for the CPU."
+    )
+    hwaccel: Literal["none", "auto", "cuda", "vaapi", "qsv", "videotoolbox"] = Field(
+        "none", description="How ffmpeg decodes pictures: none is in software; auto tries."
+    )
     classifier: bool = Field(
         True, description="Also look for claims by meaning, where the classifier is installed."
     )

@@ -341,6 +341,35 @@ MODEL_UNKNOWN = ErrorSpec(
     "`moderator models list` 可列出全部模型",
 )
 
+DEVICE_UNKNOWN = ErrorSpec(
+    "LM-408",
+    "'{device}' is not a device",
+    "'{device}' 不是设备名",
+    "use auto, cpu, cuda or cuda:N; several after commas where a stage allows it",
+    "请用 auto、cpu、cuda 或 cuda:N；允许多个设备的地方用逗号分隔",
+)
+ENGINE_DIED = ErrorSpec(
+    "LM-409",
+    "the process of engine {name} on {device} ended ({reason})",
+    "引擎 {name}（{device}）的进程已退出（{reason}）",
+    "it is started again for the next batch; see the log for what it last said",
+    "处理下一批时会重新启动；原因见日志",
+)
+MODEL_FORMAT = ErrorSpec(
+    "LM-410",
+    "{path}: the model has no {missing}",
+    "{path}：模型缺少 {missing}",
+    "name a folder or a hub id whose model is of the kind that this engine runs",
+    "请指定该引擎支持的模型文件夹或 hub 名称",
+)
+CAPACITY_INVALID = ErrorSpec(
+    "LM-411",
+    "{place}: {reason}",
+    "{place}：{reason}",
+    "measure the machine with `python -m benchmarks.gpu_rooms` and `benchmarks.gpu_ocr`; see docs/capacity.md",
+    "请先用 `python -m benchmarks.gpu_rooms` 和 `benchmarks.gpu_ocr` 实测机器；见 docs/capacity.md",
+)
+
 # --- LM-5xx output ------------------------------------------------------------------
 
 OUT_NOT_EMPTY = ErrorSpec(

@@ -14,6 +14,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, ClassVar
 
+from moderator import devices
 from moderator.claims.classifier import keen_channels, semantic_matchers
 from moderator.claims.engine import ClaimEngine, ClaimSession
 from moderator.claims.passports import Passport, load_passports, passport_from
@@ -300,6 +301,7 @@ def _observe(
     likenesses: Likenesses | None = None,
 ) -> _Observed:
     """Listen and look: the stages run side by side while ffmpeg decodes."""
+    from moderator.media.hwaccel import settled
     from moderator.media.source import AudioBlock, MediaSource
 
     began = perf_counter()
@@ -311,6 +313,7 @@ def _observe(
         max_frame_pixels=settings.max_frame_pixels,
         stall_timeout_s=settings.stall_timeout_s,
         allow_private=settings.allow_private,
+        hwaccel=settled(settings.hwaccel),
     ) as media:
         speech = None
         if media.info.has_audio and settings.audio:
@@ -352,19 +355,22 @@ def _observe(
 def _speech_stage(settings: Settings, likenesses: Likenesses | None) -> _Speech:
     from moderator.asr import ENGINES
 
+    # One recording needs one device: the first that is named.
+    device = devices.devices_of(settings.asr_device)[0]
     engine = ENGINES.create(
         settings.asr_engine,
         model=settings.asr_model,
         beam_size=settings.asr_beam,
         batch_size=settings.asr_batch,
+        **({} if device == "auto" else {"device": device}),
     )
     return _Speech(settings, engine, likenesses)
 
 
 def _screen_stage(settings: Settings) -> _Screen:
-    from moderator.vision import ENGINES
+    from moderator.vision import screen_engine
 
-    ocr = ENGINES.create(settings.ocr_engine)
+    ocr = screen_engine(settings)
     try:
         from moderator.vision.codes import ZxingCodes
         from moderator.vision.reader import ScreenReader
@@ -506,7 +512,12 @@ def _engine(
         return _compiled(rules, settings)
     if rules is not None:
         return _compiled(load_rules(rules, jurisdiction), settings)
-    key = (jurisdiction, settings.classifier, settings.sensitivity)
+    key = (
+        jurisdiction,
+        settings.classifier,
+        settings.sensitivity,
+        settings.classifier_device,
+    )
     if key not in _SHIPPED:
         _SHIPPED[key] = _compiled(load_rules(None, jurisdiction), settings)
     return _SHIPPED[key]
@@ -515,10 +526,11 @@ def _engine(
 def _compiled(pack: RulePack, settings: Settings) -> ClaimEngine:
     if not settings.classifier:
         return ClaimEngine(pack)
-    return ClaimEngine(pack, semantic_matchers(pack, keen_channels(settings.sensitivity)))
+    keen, device = keen_channels(settings.sensitivity), settings.classifier_device
+    return ClaimEngine(pack, semantic_matchers(pack, keen, device))
 
 
-_SHIPPED: dict[tuple[str, bool, str], ClaimEngine] = {}
+_SHIPPED: dict[tuple[str, bool, str, str], ClaimEngine] = {}
 
 
 def _passports(given: Sequence[Passport] | Path | str, room: Room | None) -> list[Passport]:

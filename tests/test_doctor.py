@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 
 from moderator import doctor
+from moderator.config import Settings
+from moderator.devices import Gpu, Offer
 from moderator.doctor import Finding, examine
 
 
@@ -59,3 +61,33 @@ def test_doctor_reports_a_broken_rule_pack(monkeypatch: pytest.MonkeyPatch, tmp_
     rules = by_name(list(examine()))["rules"]
     assert not rules.good
     assert rules.state.startswith("LM-209 ")
+
+
+def test_doctor_says_what_each_stage_runs_on_and_why_not_on_a_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    nowhere = Offer(0, "nothing to be seen")
+    monkeypatch.setattr("moderator.devices.speech_offer", lambda engine: nowhere)
+    monkeypatch.setattr("moderator.devices.onnxruntime_offer", lambda: nowhere)
+    monkeypatch.setattr("moderator.devices.torch_offer", lambda: nowhere)
+    found = by_name(list(examine(Settings(asr_device="cuda", ocr_device="auto"))))
+    assert "nothing to be seen" in found["gpu"].state
+    assert found["speech runs on"].state == "faster-whisper: CPU int8 (nothing to be seen)"
+    assert "nothing to be seen" in found["screen runs on"].state
+    assert found["classifier runs on"].state.startswith("CPU (")
+    assert found["pictures are decoded on"].state.startswith("CPU (")
+
+
+def test_doctor_says_which_gpus_each_stage_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    two = Offer(2)
+    monkeypatch.setattr("moderator.devices.speech_offer", lambda engine: two)
+    monkeypatch.setattr("moderator.devices.onnxruntime_offer", lambda: two)
+    monkeypatch.setattr(
+        "moderator.devices.gpus", lambda: [Gpu(0, "One", 80.0, (9, 0)), Gpu(1, "Two", 80.0, (9, 0))]
+    )
+    settings = Settings(asr_engine="transformers", ocr_device="cuda:1", classifier_device="auto")
+    found = by_name(list(examine(settings)))
+    assert found["cuda:1"].state == "Two, 80.0 GiB, sm_90"
+    assert found["speech runs on"].state == "transformers: cuda:0 float16, cuda:1 float16"
+    assert found["screen runs on"].state.startswith("rapidocr: cuda:1")
+    assert found["classifier runs on"].state == "cuda:0"

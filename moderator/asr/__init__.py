@@ -31,6 +31,20 @@ def _transformers(**options: Any) -> AsrEngine:
     return TransformersEngine(**options)
 
 
+def _qwen3_asr(**options: Any) -> AsrEngine:
+    from moderator.asr.qwen3_asr_engine import Qwen3AsrEngine
+
+    return Qwen3AsrEngine(**options)
+
+
+def _sense_voice(**options: Any) -> AsrEngine:
+    from moderator.asr.sense_voice_engine import SenseVoiceEngine
+
+    return SenseVoiceEngine(**options)
+
+
 ENGINES.register("faster-whisper", _faster_whisper)
 ENGINES.register("openai-whisper", _openai_whisper)
+ENGINES.register("qwen3-asr", _qwen3_asr)
+ENGINES.register("sense-voice", _sense_voice)
 ENGINES.register("transformers", _transformers)

@@ -21,7 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moderator import models
-from moderator.errors import CACHE_WRITE, ModeratorError
+from moderator.errors import (
+    CACHE_WRITE,
+    ENGINE_MISSING,
+    OUT_NOT_EMPTY,
+    OUT_WRITE,
+    ModeratorError,
+)
 
 Array = NDArray[Any]
 
@@ -77,6 +83,45 @@ def transformers_folder() -> Path:
     return _made_once("whisper-base", "transformers", write_transformers)
 
 
+FORMATS: dict[str, tuple[str, Callable[[Path, Path], None]]] = {}
+"""Formats that the embedded weights can be had in: the name in the cache, and who writes it."""
+
+
+def convert(kind: str, target: Path | None = None) -> Path:
+    """The embedded Whisper base in a format of FORMATS: where it is in the cache, or written as
+    `target`, which must not exist.
+
+    Raises LM-402 without the libraries of the extra `torch`, LM-501 when `target` exists, LM-502
+    when it cannot be written, and as `openai_weights` does.
+    """
+    name, write = FORMATS[kind]
+    try:
+        import safetensors
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise ModeratorError(
+            ENGINE_MISSING, name=kind, package=error.name, install="live-stream-moderator[torch]"
+        ) from error
+    del safetensors
+    if target is None:
+        return _made_once("whisper-base", name, write)
+    if target.exists():
+        raise ModeratorError(OUT_NOT_EMPTY, path=target)
+    source = models.locate("whisper-base")
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write(source, temporary)
+        temporary.replace(target)
+    except OSError as error:
+        raise ModeratorError(OUT_WRITE, path=target, reason=error.strerror or error) from error
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        temporary.unlink(missing_ok=True)
+    return target
+
+
 def write_openai(source: Path, target: Path) -> None:
     """Write the CTranslate2 Whisper folder `source` as the checkpoint file `target`."""
     import torch
@@ -115,6 +160,10 @@ def write_transformers(source: Path, target: Path) -> None:
     ):
         text = json.dumps(body, indent=2, ensure_ascii=False) + "\n"
         (target / name).write_text(text, encoding="utf-8")
+
+
+FORMATS["openai"] = ("openai.pt", write_openai)
+FORMATS["transformers"] = ("transformers", write_transformers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,27 @@ class AsrEngine(Protocol):
     name: str
 
     def transcribe(self, segments: Sequence[SpeechSegment]) -> list[Transcript]: ...
+
+
+@runtime_checkable
+class FixedContexts(Protocol):
+    """An engine that hears a segment in one of a few contexts, by the segment's length alone.
+
+    `fixed_contexts` says whether it does; `context_s` gives the seconds. Segments of one context
+    are decoded together, and then write what each alone would.
+    """
+
+    @property
+    def fixed_contexts(self) -> bool: ...
+
+    def context_s(self, length_s: float) -> float: ...
+
+
+def context_of(engine: object) -> Callable[[float], float] | None:
+    """`engine.context_s` where contexts are fixed, else None."""
+    if isinstance(engine, FixedContexts) and engine.fixed_contexts:
+        return engine.context_s
+    return None
 
 
 ENGINES: Registry[AsrEngine] = Registry("asr")

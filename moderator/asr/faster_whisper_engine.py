@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moderator import models
+from moderator import devices, models
 from moderator.asr.alignment import first_steps
 from moderator.asr.engine import SAMPLE_RATE_HZ, Samples, SpeechSegment, Transcript
 from moderator.asr.guards import loops, too_fast
@@ -74,9 +74,8 @@ class FasterWhisperEngine:
                 install="live-stream-moderator[embedded]",
             ) from error
         self.name = f"faster-whisper/{Path(self.options.model).name}"
-        device = self.options.device
-        if device == "auto":
-            device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
+        chosen = devices.settle(self.options.device, devices.ctranslate2_offer(), "ctranslate2")
+        device, _, index = chosen.partition(":")
         compute_type = self.options.compute_type
         if compute_type == "auto":
             compute_type = "float16" if device == "cuda" else "int8"
@@ -86,6 +85,7 @@ class FasterWhisperEngine:
             self._model = ctranslate2.models.Whisper(
                 str(folder),
                 device=device,
+                device_index=int(index or 0),
                 compute_type=compute_type,
                 intra_threads=self.options.threads,
             )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from moderator import devices
 from moderator.asr.convert import openai_weights
 from moderator.asr.engine import SpeechSegment, Transcript
 from moderator.asr.tokens import Piece, timed_chars
@@ -42,8 +43,7 @@ class OpenAIWhisperEngine:
         self._whisper: Any = whisper
         self._find_alignment: Any = find_alignment
         self._batch_size = batch_size
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = devices.settle(device, devices.torch_offer(), "torch")
         try:
             path = str(openai_weights()) if model == "base" else model
             self._model = whisper.load_model(path, device=device)

@@ -13,12 +13,12 @@ not know, and small where harmless words were really said.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import log
 from typing import Protocol, runtime_checkable
 
-from moderator.asr.engine import SpeechSegment, Transcript
+from moderator.asr.engine import SpeechSegment, Transcript, context_of
 from moderator.asr.guards import loops, too_fast
 from moderator.records import Relistened
 
@@ -83,10 +83,8 @@ class SecondListen:
 
     def transcribe(self, segments: Sequence[SpeechSegment]) -> list[Heard]:
         """One Heard a segment, in the order given."""
-        order = sorted(range(len(segments)), key=lambda index: len(segments[index].samples))
         heard: dict[int, Heard] = {}
-        for begin in range(0, len(order), self._batch_size):
-            chosen = order[begin : begin + self._batch_size]
+        for chosen in batches(self._engine, segments, self._batch_size):
             encoded = self._engine.encode([segments[index] for index in chosen])
             for row, transcript in enumerate(encoded.transcribe()):
                 segment = segments[chosen[row]]
@@ -98,6 +96,23 @@ class SecondListen:
                     found = relisten(encoded, row, transcript, self._likenesses)
                     heard[chosen[row]] = Heard(transcript, found)
         return [heard[index] for index in range(len(segments))]
+
+
+def batches(engine: object, segments: Sequence[SpeechSegment], most: int) -> Iterator[list[int]]:
+    """Indices of segments to decode together, the short ones first: at most `most`, and where the
+    engine's contexts are fixed, of one context."""
+    context_s = context_of(engine)
+    chosen: list[int] = []
+    of: float | None = None
+    for index in sorted(range(len(segments)), key=lambda index: len(segments[index].samples)):
+        context = context_s(segments[index].duration_s) if context_s else None
+        if chosen and (len(chosen) == most or context != of):
+            yield chosen
+            chosen = []
+        chosen.append(index)
+        of = context
+    if chosen:
+        yield chosen
 
 
 def relisten(

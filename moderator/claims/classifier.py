@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import structlog
 
+from moderator import devices
 from moderator.claims.matcher import ClaimMatcher, Match
 from moderator.claims.normalise import SENTENCE_ENDS, Normalised, is_han
 from moderator.claims.phonetics import fold, syllable
@@ -60,7 +61,7 @@ class Reading:
 class Classifier:
     """The network with its tokenizer. One thread a call; safe to share between threads."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, device: str = "cpu") -> None:
         import onnxruntime
         from tokenizers import Tokenizer
 
@@ -75,7 +76,7 @@ class Classifier:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(
-            str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"]
+            str(folder / "model.onnx"), options, providers=devices.onnx_providers(device)
         )
         self.read = lru_cache(REMEMBERED)(self._read)
 
@@ -158,28 +159,30 @@ def keen_channels(sensitivity: str) -> Collection[str] | None:
 
 
 def semantic_matchers(
-    pack: RulePack, keen: Collection[str] | None = KEEN_CHANNELS
+    pack: RulePack, keen: Collection[str] | None = KEEN_CHANNELS, device: str = "cpu"
 ) -> tuple[ClaimMatcher, ...]:
     """The semantic matcher of `pack`, or nothing: no such rule, no weights, no onnxruntime.
 
     `keen` as in `SemanticMatcher`.
-    Raises LM-213 when a rule names a label that the classifier does not know.
+    Raises LM-408 for what is no device, LM-213 when a rule names a label that the classifier does
+    not know.
     """
     if not any(isinstance(entry, SemanticMatch) for rule in pack.rules for entry in rule.match):
         return ()
-    classifier = installed_classifier()
+    offer = devices.onnxruntime_offer()
+    classifier = installed_classifier(devices.settle(device, offer, "onnxruntime"))
     return () if classifier is None else (SemanticMatcher(pack, classifier, keen),)
 
 
 @cache
-def installed_classifier() -> Classifier | None:
-    """The shipped classifier, loaded once; None where it cannot run."""
+def installed_classifier(device: str = "cpu") -> Classifier | None:
+    """The shipped classifier, loaded once a device; None where it cannot run."""
     if not is_installed(NAME) or any(
         find_spec(package) is None for package in ("onnxruntime", "tokenizers")
     ):
         return None
     try:
-        return Classifier(locate(NAME).parent)
+        return Classifier(locate(NAME).parent, device)
     except Exception as error:  # a broken weight file must not stop the patterns
         logger.warning("classifier_unusable", reason=str(error))
         return None

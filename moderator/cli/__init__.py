@@ -5,7 +5,7 @@ One module a group of commands; importing it adds the commands to the applicatio
 
 from __future__ import annotations
 
-from moderator.cli import check, doctor, journal, models, replay, rules, serve, watch
+from moderator.cli import check, doctor, journal, models, plan, replay, rules, serve, watch
 from moderator.cli.application import app, main
 from moderator.cli.check import FailOn, Format
 
@@ -18,6 +18,7 @@ __all__ = [
     "journal",
     "main",
     "models",
+    "plan",
     "replay",
     "rules",
     "serve",

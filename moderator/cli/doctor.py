@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 from rich.table import Table
 
@@ -9,12 +12,15 @@ from moderator.cli.application import app, out
 
 
 @app.command("doctor")
-def doctor_command() -> None:
+def doctor_command(
+    config: Annotated[Path | None, typer.Option("--config", help="Settings file (YAML).")] = None,
+) -> None:
     """What is installed, what runs where, what is missing and the command that mends it."""
+    from moderator.config import load_settings
     from moderator.doctor import examine
 
     table = Table("", "what", "state", "mend")
-    findings = list(examine())
+    findings = list(examine(load_settings(config)))
     for finding in findings:
         table.add_row("✓" if finding.good else "✗", finding.what, finding.state, finding.mend)
     out().print(table)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -49,3 +51,31 @@ def models_verify_command(
     for name in chosen:
         verify(name)
         out().print(f"{name}: intact")
+
+
+class WeightFormat(StrEnum):
+    OPENAI = "openai"
+    TRANSFORMERS = "transformers"
+
+
+@models_app.command("convert")
+def models_convert_command(
+    to: Annotated[
+        WeightFormat | None,
+        typer.Option("--to", help="openai (a .pt file) or transformers (a folder); both if none."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Where to write it, with --to; the cache if not given."),
+    ] = None,
+) -> None:
+    """转换内置权重 · The embedded Whisper base for the other engines; prints where it is.
+
+    The numbers are not touched: only names and layout change. In the cache it is made once.
+    """
+    from moderator.asr.convert import FORMATS, convert
+
+    if out is not None and to is None:
+        raise typer.BadParameter("--out needs --to", param_hint="--out")
+    for kind in [to.value] if to else FORMATS:
+        typer.echo(f"{kind}\t{convert(kind, out)}")

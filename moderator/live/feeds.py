@@ -53,6 +53,7 @@ class StreamFeeds:
     realtime: bool = False
     allow_private: bool = False
     max_frame_pixels: int = 9_200_000
+    hwaccel: str = "none"
 
     def open(
         self,
@@ -87,6 +88,7 @@ class StreamFeeds:
             video=room.video,
             frame_every_s=self.config.frame_interval_s(room),
             max_frame_pixels=self.max_frame_pixels,
+            hwaccel=self.hwaccel,
             audio_backlog_s=limits.max_lag_s,
             give_up_after_s=room.give_up_after_s,
         )

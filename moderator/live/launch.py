@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import structlog
 
+from moderator import devices
+from moderator.asr.engine import AsrEngine
 from moderator.config import Settings
 from moderator.errors import ENGINE_MISSING, OUT_WRITE, ModeratorError
 from moderator.live.advice import AdviceWorker
@@ -19,8 +22,10 @@ from moderator.live.rulebook import Rulebook
 from moderator.live.runner import Shared
 from moderator.live.screen import ScreenWorker
 from moderator.live.speech import SpeechWorker
+from moderator.live.speech_team import Speech, SpeechTeam
 from moderator.live.supervisor import Supervisor
 from moderator.live.unfinished import take_up
+from moderator.media.hwaccel import settled
 from moderator.records import Violation
 from moderator.retention import Janitor, load_retention
 from moderator.sinks.config import DEFAULT_SINKS, build_deliveries
@@ -50,6 +55,7 @@ def watching(
             config.rules,
             config.jurisdiction,
             classifier=settings.classifier,
+            classifier_device=settings.classifier_device,
             sensitivity=settings.sensitivity,
         )
         speech, screen, engines = _workers(config, settings, rulebook)
@@ -72,6 +78,7 @@ def watching(
                 realtime=realtime,
                 allow_private=settings.allow_private,
                 max_frame_pixels=settings.max_frame_pixels,
+                hwaccel=settled(settings.hwaccel),
             ),
             speech=speech,
             screen=screen,
@@ -119,8 +126,9 @@ def _advice(stack: ExitStack, settings: Settings, rulebook: Rulebook) -> AdviceW
 
 def _workers(
     config: WatchConfig, settings: Settings, rulebook: Rulebook
-) -> tuple[SpeechWorker | None, ScreenWorker | None, dict[str, str]]:
-    speech = screen = None
+) -> tuple[Speech | None, ScreenWorker | None, dict[str, str]]:
+    speech: Speech | None = None
+    screen: ScreenWorker | None = None
     engines: dict[str, str] = {}
     if settings.audio and any(room.audio for room in config.rooms):
         speech = _speech(config, settings, rulebook)
@@ -131,31 +139,55 @@ def _workers(
     return speech, screen, engines
 
 
-def _speech(config: WatchConfig, settings: Settings, rulebook: Rulebook) -> SpeechWorker:
-    from moderator.asr import ENGINES
+def _speech(config: WatchConfig, settings: Settings, rulebook: Rulebook) -> Speech:
+    """One worker, or one for each GPU. An engine on a GPU has a process of its own."""
     from moderator.asr.shared_vad import SharedSileroVad
 
-    threads = {"threads": config.speech.threads} if config.speech.threads else {}
-    engine = ENGINES.create(
-        settings.asr_engine,
-        model=settings.asr_model,
-        beam_size=config.speech.beam,
-        batch_size=config.speech.batch,
-        **threads,
-    )
-    return SpeechWorker(
-        engine,
-        SharedSileroVad(),
-        config.speech,
-        likenesses=rulebook.likenesses,
-        max_lag_s=config.limits.max_lag_s,
-    )
+    options: dict[str, Any] = {
+        "model": settings.asr_model,
+        "beam_size": config.speech.beam,
+        "batch_size": config.speech.batch,
+    }
+    if config.speech.threads:
+        options["threads"] = config.speech.threads
+    workers = [
+        SpeechWorker(
+            engine,
+            SharedSileroVad(),
+            config.speech,
+            likenesses=rulebook.likenesses,
+            max_lag_s=config.limits.max_lag_s,
+        )
+        for engine in speech_engines(settings.asr_engine, options, settings.asr_device)
+    ]
+    return workers[0] if len(workers) == 1 else SpeechTeam(workers)
+
+
+def speech_engines(name: str, options: dict[str, Any], setting: str) -> list[AsrEngine]:
+    """The engine once for each device that `setting` names and that is there, at least once.
+
+    Raises LM-408 for what is no device, and whatever the engine raises.
+    """
+    from moderator.asr import ENGINES
+    from moderator.asr.engine_process import engine_process
+
+    if setting == "auto" and name not in devices.SPEECH_OFFERS:
+        # An engine of somebody else's chooses for itself.
+        return [ENGINES.create(name, **options)]
+    offer = devices.speech_offer(name)
+    found = [devices.settle(one, offer, name) for one in devices.spread(setting, offer)]
+    return [
+        ENGINES.create(name, **options, device="cpu")
+        if device == "cpu"
+        else engine_process(name, {**options, "device": device}, device=device)
+        for device in dict.fromkeys(found)
+    ]
 
 
 def _screen(settings: Settings) -> ScreenWorker:
-    from moderator.vision import ENGINES
+    from moderator.vision import screen_engine
 
-    ocr = ENGINES.create(settings.ocr_engine)
+    ocr = screen_engine(settings)
     try:
         from moderator.vision.codes import ZxingCodes
     except ImportError as error:
@@ -165,7 +197,7 @@ def _screen(settings: Settings) -> ScreenWorker:
             package=error.name,
             install="live-stream-moderator[embedded]",
         ) from None
-    return ScreenWorker(ocr, ZxingCodes())
+    return ScreenWorker(ocr, ZxingCodes(), batch=settings.ocr_batch)
 
 
 def _make_folder(out: Path) -> None:

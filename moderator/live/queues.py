@@ -37,8 +37,12 @@ class FairQueue(Generic[Item]):
     silently. Nothing else is dropped.
     """
 
-    def __init__(self, *, max_wait_s: float, row_cost: Callable[[float], float]) -> None:
+    def __init__(
+        self, *, max_wait_s: float, row_cost: Callable[[float], float], spread: float = 1.5
+    ) -> None:
+        """`spread` is by what factor the costs of a batch's rows may differ."""
         self.max_wait_s = max_wait_s
+        self._spread = spread
         self.dropped = 0
         self._row_cost = row_cost
         self._rooms: dict[str, deque[Waiting[Item]]] = {}
@@ -88,7 +92,7 @@ class FairQueue(Generic[Item]):
             fits = [
                 room
                 for room, items in self._rooms.items()
-                if taken[room] < share and self._row_cost(items[0].length_s) <= 1.5 * rows
+                if taken[room] < share and self._fits(self._row_cost(items[0].length_s), rows)
             ]
             if not fits:
                 break
@@ -103,6 +107,10 @@ class FairQueue(Generic[Item]):
             batch.append(self._pop(chosen))
             rows = max(rows, self._row_cost(batch[-1].length_s))
         return batch
+
+    def _fits(self, cost: float, rows: float) -> bool:
+        # Where rows must be alike, a shorter one is none of them either.
+        return cost <= self._spread * rows and (self._spread > 1 or cost == rows)
 
     def _pop(self, room: str) -> Waiting[Item]:
         items = self._rooms[room]

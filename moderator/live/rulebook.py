@@ -27,6 +27,7 @@ class Rulebook:
     jurisdiction: str = "cn"
     classifier: bool = True
     sensitivity: str = "auto"
+    classifier_device: str = "cpu"
 
     @classmethod
     def load(
@@ -36,10 +37,12 @@ class Rulebook:
         *,
         classifier: bool = True,
         sensitivity: str = "auto",
+        classifier_device: str = "cpu",
     ) -> Rulebook:
-        """Raises what `load_rules` raises. The last two are the settings of those names."""
-        engine = _compile(folder, jurisdiction, classifier, sensitivity)
-        return cls(engine, folder, jurisdiction, classifier, sensitivity)
+        """Raises what `load_rules` raises, and LM-408. The last three are the settings of those
+        names."""
+        made = _compile(folder, jurisdiction, classifier, sensitivity, classifier_device)
+        return cls(made, folder, jurisdiction, classifier, sensitivity, classifier_device)
 
     @property
     def version(self) -> str:
@@ -56,16 +59,19 @@ class Rulebook:
     def reload(self, folder: Path | None = None, jurisdiction: str | None = None) -> ClaimEngine:
         """Read the pack again. Raises what `load_rules` raises, with the old rules in force."""
         jurisdiction = jurisdiction or self.jurisdiction
-        engine = _compile(folder, jurisdiction, self.classifier, self.sensitivity)
+        engine = _compile(
+            folder, jurisdiction, self.classifier, self.sensitivity, self.classifier_device
+        )
         self.folder, self.jurisdiction, self.engine = folder, jurisdiction, engine
         return engine
 
 
 def _compile(
-    folder: Path | None, jurisdiction: str, classifier: bool, sensitivity: str
+    folder: Path | None, jurisdiction: str, classifier: bool, sensitivity: str, device: str
 ) -> ClaimEngine:
     pack = load_rules(folder, jurisdiction)
-    matchers = semantic_matchers(pack, keen_channels(sensitivity)) if classifier else ()
+    keen = keen_channels(sensitivity)
+    matchers = semantic_matchers(pack, keen, device) if classifier else ()
     engine = ClaimEngine(pack, matchers)
     engine.likenesses("预热")  # builds the index of sounds now, and not when a room first speaks
     return engine

@@ -29,7 +29,7 @@ from moderator.live.session import (
     SessionHooks,
     SessionSetup,
 )
-from moderator.live.speech import SpeechWorker
+from moderator.live.speech_team import Speech
 from moderator.media.blocks import AudioBlock, VideoFrame
 from moderator.media.feed import Resume
 from moderator.media.room_state import Gap, Notice, RoomState, StateChange
@@ -46,7 +46,7 @@ class Shared:
     rulebook: Rulebook
     journal: JournalPort
     feeds: FeedFactory
-    speech: SpeechWorker | None
+    speech: Speech | None
     screen: ScreenWorker | None
     evidence: EvidenceWorker | None
     engines: dict[str, str] = field(default_factory=dict)

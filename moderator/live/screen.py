@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from time import monotonic, perf_counter, thread_time
 from typing import Protocol
 
@@ -15,7 +17,7 @@ from moderator.live.queues import NewestFirst
 from moderator.media.blocks import VideoFrame
 from moderator.records import Code, ScreenText
 from moderator.vision.codes import CodeReader
-from moderator.vision.ocr import OcrEngine
+from moderator.vision.ocr import OcrEngine, ReadsMany, TextLine, read_all
 from moderator.vision.reader import ScreenReader
 
 log = structlog.get_logger()
@@ -149,6 +151,9 @@ class ScreenWorker:
     its interval and urgency is read next. A room opened with `may_wait` (a file that is not
     played at live speed) is slowed down instead.
 
+    With an engine that reads many frames at once, up to `batch` rooms' frames that are due are read
+    together, one of each room.
+
     `factor` multiplies every interval and `skip_low_risk` leaves low-risk rooms unread.
     """
 
@@ -157,12 +162,14 @@ class ScreenWorker:
         ocr: OcrEngine,
         codes: CodeReader | None = None,
         *,
+        batch: int = 1,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self.ocr = ocr
         self.stats = ScreenStats()
         self.skip_low_risk = False
         self._codes = codes
+        self._batch = batch if isinstance(ocr, ReadsMany) and ocr.batch > 1 else 1
         self._clock = clock
         self._factor = 1.0
         self._rooms: dict[str, _Room] = {}
@@ -255,24 +262,26 @@ class ScreenWorker:
             pass
 
     def step(self) -> bool:
-        """Read one frame, or end the rooms that are done. False when the worker is to end."""
+        """Read what is due, or end the rooms that are done. False when the worker is to end."""
         with self._change:
             self._beat = self._clock()
-            taken = self._frames.take(self._clock())
+            now = self._clock()
+            due = iter(lambda: self._frames.take(now), None)
+            taken = list(islice(due, self._batch))
             ending = [
                 (name, room)
                 for name, room in self._rooms.items()
                 if room.ending and not self._frames.holds(name)
             ]
-            if taken is None and not ending:
+            if not taken and not ending:
                 self._change.wait(IDLE_S)
             if self._stopping:
                 return False
-            room = self._rooms.get(taken[0]) if taken else None
+            frames = [(self._rooms[name], one) for name, one in taken if name in self._rooms]
             self._change.notify_all()
         began, cpu_began = perf_counter(), thread_time()
-        if taken is not None and room is not None:
-            self._read(room, taken[1])
+        if frames:
+            self._read(frames)
         for name, room in ending:
             self._end(room)
             self.close(name)
@@ -280,21 +289,53 @@ class ScreenWorker:
         self.stats.cpu_s += thread_time() - cpu_began
         return True
 
-    def _read(self, room: _Room, frame: VideoFrame) -> None:
-        reader = room.reader
-        ocr_ms, frames_read = reader.stats.ocr_ms, reader.stats.frames_read
+    def _read(self, frames: list[tuple[_Room, VideoFrame]]) -> None:
+        """Decide on each frame, read together those that are to be read, tell of all."""
+        wanted = []
+        for room, frame in frames:
+            with self._costing_the_picture(frame):
+                self.stats.frames += 1
+                if room.reader.decide(frame.time, frame.image).reads:
+                    wanted.append((room, frame))
+                else:
+                    self._tell_all(room)
+        if not wanted:
+            return
+        began = perf_counter()
+        lines = self._lines([frame for _, frame in wanted])
+        ocr_s = perf_counter() - began
+        self.stats.ocr_s += ocr_s
+        for (room, frame), found in zip(wanted, lines, strict=True):
+            if found is None:
+                continue
+            with self._costing_the_picture(frame):
+                room.reader.take_lines(frame.time, frame.image, found, 1000 * ocr_s / len(wanted))
+                self.stats.read += 1
+                self._tell_all(room)
+
+    def _lines(self, frames: list[VideoFrame]) -> list[list[TextLine] | None]:
+        """The lines of each frame; None for one that the engine fails on."""
         try:
-            reader.feed(frame.time, frame.image)
-            texts, codes = reader.take()
-            open_now: list[Seen] = [*reader.open_texts(), *reader.open_codes()]
+            return list(read_all(self.ocr, [frame.image for frame in frames]))
         except Exception:
-            # A picture that the reader cannot stand costs that picture, not the room.
+            if len(frames) > 1:
+                return [one for frame in frames for one in self._lines([frame])]
+            log.exception("screen.reader_failed", media_s=round(frames[0].time, 2))
+            self.stats.failures += 1
+            return [None]
+
+    @contextmanager
+    def _costing_the_picture(self, frame: VideoFrame) -> Iterator[None]:
+        """A picture that the reader cannot stand costs that picture, not the room."""
+        try:
+            yield
+        except Exception:
             log.exception("screen.reader_failed", media_s=round(frame.time, 2))
             self.stats.failures += 1
-            return
-        self.stats.frames += 1
-        self.stats.read += reader.stats.frames_read - frames_read
-        self.stats.ocr_s += (reader.stats.ocr_ms - ocr_ms) / 1000
+
+    def _tell_all(self, room: _Room) -> None:
+        texts, codes = room.reader.take()
+        open_now: list[Seen] = [*room.reader.open_texts(), *room.reader.open_codes()]
         self._tell(room, open_now, [*texts, *codes])
 
     def _end(self, room: _Room) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from moderator.asr.engine import AsrEngine, Samples, SpeechSegment, Transcript
+from moderator.asr.engine import AsrEngine, Samples, SpeechSegment, Transcript, context_of
 from moderator.asr.guards import distrust_of, guard
 from moderator.asr.second_listen import Heard, Likenesses, Scores, SecondListen
 from moderator.asr.segmenter import LIVE, THRIFTY, SegmenterOptions, SpeechSegmenter
@@ -161,8 +161,11 @@ class SpeechWorker:
         if likenesses is not None and isinstance(engine, Scores):
             self._second = SecondListen(engine, likenesses, self.config.batch)
         self._rooms: dict[str, _Room] = {}
+        context_s = context_of(engine)
         self._queue: FairQueue[SpeechSegment] = FairQueue(
-            max_wait_s=max_lag_s, row_cost=whisper_row_cost
+            max_wait_s=max_lag_s,
+            row_cost=context_s or whisper_row_cost,
+            spread=1.0 if context_s else 1.5,
         )
         self._pacer = InterimPacer(
             every_s=self.config.interim_every_s, share=self.config.interim_share

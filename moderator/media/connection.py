@@ -55,6 +55,7 @@ class Wanted:
     block_s: float
     threads: int
     decode: Decode
+    hwaccel: str
     audio_backlog_s: float
     frame_backlog: int
     memory_bytes: int
@@ -283,6 +284,8 @@ class Connection:
         if "video" in write_to:
             options["max_pixels"] = wanted.max_frame_pixels
             options["skip_frame"] = _SKIP[wanted.decode]
+            if wanted.hwaccel != "none":
+                options["hwaccel"] = wanted.hwaccel
         source = ffmpeg.input(SOURCE, **options)
         outputs = []
         if "audio" in write_to:

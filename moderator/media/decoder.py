@@ -48,6 +48,7 @@ class DecodeOptions:
     block_s: float
     stall_timeout_s: float
     threads: int
+    hwaccel: str = "none"
 
     def __post_init__(self) -> None:
         if min(self.frame_every_s, self.block_s, self.stall_timeout_s) <= 0:
@@ -137,8 +138,9 @@ class Decoder:
             return None
         if reached_end and self._running is not None and not self._running.cut:
             return None
-        wanted = {track: track in self._delivered for track in ("audio", "video")}
-        return Decoder(self._source, self._info, replace(self._options, **wanted))
+        audio, video = (track in self._delivered for track in ("audio", "video"))
+        options = replace(self._options, audio=audio, video=video)
+        return Decoder(self._source, self._info, options)
 
     def close(self) -> None:
         """Kill and reap ffmpeg, end the threads, close every pipe. May be called again."""
@@ -195,6 +197,8 @@ class Decoder:
             options["threads"] = self._options.threads
         if "video" in write_to:
             options["max_pixels"] = self._options.max_frame_pixels
+            if self._options.hwaccel != "none":
+                options["hwaccel"] = self._options.hwaccel
         source = ffmpeg.input(SOURCE, **options)
         outputs = []
         # Each track has its own filter graph: one graph for both would hold back decoded

@@ -521,9 +521,10 @@ class StreamFeed:
             block_s=options.block_s,
             threads=options.threads,
             decode=options.decode,
+            hwaccel=options.hwaccel,
             audio_backlog_s=options.audio_backlog_s,
             frame_backlog=options.frame_backlog,
-            memory_bytes=options.limits.memory_bytes,
+            memory_bytes=options.memory_bytes,
             segment_bytes=options.limits.segment_bytes,
         )
 

@@ -49,6 +49,10 @@ class InputLimits:
     """Largest file of the ring: a stream without key frames is one file."""
 
 
+_DRIVER_BYTES = 1 << 41
+"""CUDA reserves addresses for the memory of every device and the host's; hardly any is touched."""
+
+
 @dataclass(frozen=True, slots=True)
 class FeedOptions:
     """How a room's input is decoded and watched. Seconds of wall clock unless said otherwise."""
@@ -65,6 +69,8 @@ class FeedOptions:
     threads: int = 1
     decode: Decode = "all"
     """Which pictures are decoded: `key` costs a fraction and gives one picture a key frame."""
+    hwaccel: str = "none"
+    """How ffmpeg decodes pictures, as `MediaSource` has it."""
     connect_timeout_s: float = 15.0
     stall_after_s: float = 5.0
     reconnect_after_s: float = 15.0
@@ -83,6 +89,11 @@ class FeedOptions:
     frozen_after_s: float = 30.0
     max_drift_s: float = 10.0
     limits: InputLimits = field(default_factory=InputLimits)
+
+    @property
+    def memory_bytes(self) -> int:
+        """The bound on ffmpeg's address space; a GPU's driver maps the device's memory into it."""
+        return self.limits.memory_bytes + (0 if self.hwaccel == "none" else _DRIVER_BYTES)
 
     def __post_init__(self) -> None:
         positive = (

@@ -36,6 +36,9 @@ class MediaSource:
     They are scaled so that the longer side is at most `max_frame_side` pixels, and all have one
     size even if the stream's size changes.
 
+    `hwaccel` is how ffmpeg decodes pictures: `none` in software, `auto` on whatever works, or the
+    name of a method that `ffmpeg -hwaccels` lists. Pictures come back to memory either way.
+
     After the last item `damaged` says whether ffmpeg met errors on the way, and `warnings` holds
     ModeratorErrors (LM-113 to LM-115) to show and not to raise.
 
@@ -58,6 +61,7 @@ class MediaSource:
         stall_timeout_s: float = 60.0,
         allow_private: bool = False,
         threads: int = 0,
+        hwaccel: str = "none",
     ) -> None:
         self.path = path
         self.allow_private = allow_private
@@ -71,6 +75,7 @@ class MediaSource:
             block_s=block_s,
             stall_timeout_s=stall_timeout_s,
             threads=threads,
+            hwaccel=hwaccel,
         )
         self.damaged = False
         self.warnings: list[ModeratorError] = []

@@ -6,15 +6,38 @@ Importing this package is cheap and needs neither OpenCV nor onnxruntime.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from moderator.vision.ocr import ENGINES, OcrEngine
 
+if TYPE_CHECKING:
+    from moderator.config import Settings
 
-def _rapidocr(*, threads: int = 1, detect_side: int = 736) -> OcrEngine:
+
+def _rapidocr(**options: Any) -> OcrEngine:
     from moderator.vision.rapid_ocr import RapidOcr
 
-    return RapidOcr(threads=threads, detect_side=detect_side)
+    return RapidOcr(**options)
 
 
 ENGINES.register("rapidocr", _rapidocr)
 
-__all__ = ["ENGINES", "OcrEngine"]
+
+def screen_engine(settings: Settings) -> OcrEngine:
+    """The screen reader that the settings name. Raises LM-401, LM-408, and what the reader
+    raises.
+    """
+    from moderator import devices
+
+    options: dict[str, Any] = {}
+    if settings.ocr_engine == "rapidocr":
+        offer = devices.onnxruntime_offer()
+        options["device"] = devices.settle(settings.ocr_device, offer, "onnxruntime")
+        if options["device"] != "cpu":
+            options["batch"] = settings.ocr_batch
+    elif settings.ocr_device != "auto":
+        options["device"] = devices.checked(settings.ocr_device)
+    return ENGINES.create(settings.ocr_engine, **options)
+
+
+__all__ = ["ENGINES", "OcrEngine", "screen_engine"]

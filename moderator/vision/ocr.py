@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,26 @@ class OcrEngine(Protocol):
     name: str
 
     def read(self, image: Image) -> list[TextLine]: ...
+
+
+@runtime_checkable
+class ReadsMany(Protocol):
+    """A reader for which several frames at once cost less than one by one.
+
+    `batch` is how many it likes to have. Results are those of `read`, in the order given.
+    """
+
+    @property
+    def batch(self) -> int: ...
+
+    def read_many(self, images: Sequence[Image]) -> list[list[TextLine]]: ...
+
+
+def read_all(engine: OcrEngine, images: Sequence[Image]) -> list[list[TextLine]]:
+    """The lines of each frame, together where the engine likes that."""
+    if len(images) > 1 and isinstance(engine, ReadsMany) and engine.batch > 1:
+        return engine.read_many(images)
+    return [engine.read(image) for image in images]
 
 
 ENGINES: Registry[OcrEngine] = Registry("ocr")

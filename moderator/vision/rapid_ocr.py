@@ -4,13 +4,15 @@ Reading a frame is detection (where is text) and recognition (what does it say).
 about 10 ms a line and most lines of a live room stand still, so a line whose pixels have not
 changed since it was read keeps its reading. Recognition runs one line at a time and pads to the
 line's own width: RapidOCR's batches of six pad every line to the longest one, which on a CPU costs
-more than batching saves.
+more than batching saves. On a GPU it is the other way round: there `read_many` detects frames of
+one size together and recognises the lines of all of them in batches sorted by width.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -38,9 +40,10 @@ class RapidOcr:
     threads on two cores that also do something else cost twice the CPU and gain little.
     `detect_side` is the longer side in pixels that a frame is scaled down to for detection. Lines
     are cropped from the full frame, so it bounds the size of text that is found and not how well it
-    is read: at 736, text of 11 pixels on 540×960 frames compressed at crf 35 was found. Lines
-    below `min_confidence` are dropped. `cache_lines` is how many unchanged lines are remembered,
-    over all rooms that share the engine; 0 reads everything anew.
+    is read: at 736, text of 11 pixels on 540×960 frames compressed at crf 35 was found. Lines below
+    `min_confidence` are dropped. `cache_lines` is how many unchanged lines are remembered, over all
+    rooms that share the engine; 0 reads everything anew. `device` is `cpu` or `cuda:N`; `batch` is
+    how many frames `read_many` likes at once, and 1 leaves it at one by one.
 
     The weights come from the installed wheel, nothing is downloaded, and engines with the same
     `threads` and `detect_side` share one copy of them. An instance is not thread-safe: one worker
@@ -55,10 +58,14 @@ class RapidOcr:
         detect_side: int = 736,
         min_confidence: float = 0.5,
         cache_lines: int = 256,
+        device: str = "cpu",
+        batch: int = 1,
     ) -> None:
         self.detect_side = detect_side
         self.min_confidence = min_confidence
-        self._engine = _load(threads, detect_side)
+        self.device = device
+        self.batch = batch
+        self._engine = _load(threads, detect_side, device, 1 if batch == 1 else _LINES_A_BATCH)
         self._cache = _ReadingCache(cache_lines)
         self.name = f"rapidocr-{version('rapidocr')}/PP-OCRv6-small"
         self.lines_recognised = 0
@@ -66,22 +73,44 @@ class RapidOcr:
 
     def read(self, image: Image) -> list[TextLine]:
         """Lines of text on a BGR frame, top to bottom then left to right."""
-        quads = self._detect(image)
-        boxes = [_bounds(quad, image) for quad in quads]
-        luma = _luma(image)
-        readings = [self._cache.find(luma, box) for box in boxes]
-        unread = [index for index, reading in enumerate(readings) if reading is None]
-        self.lines_reused += len(boxes) - len(unread)
+        return self._recognised([image], [self._detect(image)])[0]
+
+    def read_many(self, images: Sequence[Image]) -> list[list[TextLine]]:
+        """As `read` for each frame, in the order given; frames may differ in size."""
+        return self._recognised(images, self._detect_many(images))
+
+    def _recognised(
+        self, images: Sequence[Image], quads: Sequence[list[NDArray[np.float32]]]
+    ) -> list[list[TextLine]]:
+        frames = [
+            _Frame(image, _luma(image), found, [_bounds(quad, image) for quad in found])
+            for image, found in zip(images, quads, strict=True)
+        ]
+        unread: list[tuple[_Frame, int]] = []
+        for frame in frames:
+            frame.readings = [self._cache.find(frame.luma, box) for box in frame.boxes]
+            unread += [(frame, i) for i, known in enumerate(frame.readings) if known is None]
+            self.lines_reused += sum(known is not None for known in frame.readings)
         self.lines_recognised += len(unread)
         if unread:
-            crops = self._engine.crop_text_regions(image, [quads[index] for index in unread])
+            crops = [
+                crop
+                for frame in frames
+                if (mine := [frame.quads[i] for one, i in unread if one is frame])
+                for crop in self._engine.crop_text_regions(frame.image, mine)
+            ]
             recognised = self._engine.recognize_txt(crops)
-            for index, text, score in zip(unread, recognised.txts, recognised.scores, strict=True):
-                readings[index] = reading = _Reading(text.strip(), float(score))
-                self._cache.put(luma, boxes[index], reading)
+            for (frame, index), text, score in zip(
+                unread, recognised.txts, recognised.scores, strict=True
+            ):
+                frame.readings[index] = reading = _Reading(text.strip(), float(score))
+                self._cache.put(frame.luma, frame.boxes[index], reading)
+        return [self._lines(frame) for frame in frames]
+
+    def _lines(self, frame: _Frame) -> list[TextLine]:
         lines = [
             TextLine(reading.text, box, reading.confidence)
-            for box, reading in zip(boxes, readings, strict=True)
+            for box, reading in zip(frame.boxes, frame.readings, strict=True)
             if reading and reading.text and reading.confidence >= self.min_confidence
         ]
         return sorted(lines, key=lambda line: (line.box.y0, line.box.x0))
@@ -92,6 +121,56 @@ class RapidOcr:
         if boxes is None:
             return []
         return [np.asarray(quad, dtype=np.float32) for quad in boxes]
+
+    def _detect_many(self, images: Sequence[Image]) -> list[list[NDArray[np.float32]]]:
+        """Detection of frames of one size in one run of the network; others by themselves."""
+        sizes: dict[tuple[int, ...], list[int]] = {}
+        for index, image in enumerate(images):
+            sizes.setdefault(image.shape, []).append(index)
+        found: dict[int, list[NDArray[np.float32]]] = {}
+        for chosen in sizes.values():
+            together = len(chosen) > 1 and _is_plain(images[chosen[0]])
+            frames = [images[index] for index in chosen]
+            detected = (
+                self._detect_alike(frames) if together else [self._detect(one) for one in frames]
+            )
+            found.update(zip(chosen, detected, strict=True))
+        return [found[index] for index in range(len(images))]
+
+    def _detect_alike(self, images: Sequence[Image]) -> list[list[NDArray[np.float32]]]:
+        # RapidOCR's detector takes one frame at a time; its network takes many.
+        detector = self._engine.text_det
+        prepare = detector.get_preprocess()
+        maps = detector.session(np.concatenate([prepare(image) for image in images]))
+        found = []
+        for row, image in enumerate(images):
+            quads, _ = detector.postprocess_op(maps[row : row + 1], image.shape[:2])
+            ordered = detector.sorted_boxes(quads) if len(quads) else []
+            found.append([np.asarray(quad, dtype=np.float32) for quad in ordered])
+        return found
+
+
+def _is_plain(image: Image) -> bool:
+    """Whether RapidOCR feeds the frame to its detector as it is, neither resized nor padded
+    before.
+    """
+    height, width = image.shape[:2]
+    return bool(min(height, width) >= 30 and max(height, width) <= 2000 and width <= 8 * height)
+
+
+_LINES_A_BATCH = 32
+"""Lines of text recognised in one run on a GPU."""
+
+
+@dataclass(slots=True, eq=False)
+class _Frame:
+    """A frame while it is read: where text is, and what is known of it so far."""
+
+    image: Image
+    luma: NDArray[np.uint8]
+    quads: list[NDArray[np.float32]]
+    boxes: list[Box]
+    readings: list[_Reading | None] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +250,7 @@ class _ReadingCache:
 
 
 @lru_cache(maxsize=4)
-def _load(threads: int, detect_side: int) -> Any:
+def _load(threads: int, detect_side: int, device: str, lines: int) -> Any:
     try:
         import rapidocr
     except ImportError as missing:
@@ -193,9 +272,16 @@ def _load(threads: int, detect_side: int) -> Any:
         "EngineConfig.onnxruntime.inter_op_num_threads": 1,
         "Det.limit_side_len": detect_side,
         "Det.limit_type": "max",
-        "Rec.rec_batch_num": 1,
+        "Rec.rec_batch_num": lines,
         "Rec.rec_img_shape": [3, 48, 96],
     }
+    if device != "cpu":
+        # Shapes change from frame to frame: searching algorithms for each would never end.
+        options |= {
+            "EngineConfig.onnxruntime.use_cuda": True,
+            "EngineConfig.onnxruntime.cuda_ep_cfg.device_id": int(device.partition(":")[2] or 0),
+            "EngineConfig.onnxruntime.cuda_ep_cfg.cudnn_conv_algo_search": "HEURISTIC",
+        }
     blank = np.zeros((48, 96, 3), dtype=np.uint8)
     try:
         engine = rapidocr.RapidOCR(params=options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from moderator.records import Box, Code, ScreenText
 from moderator.vision.codes import CodeReader
-from moderator.vision.ocr import Image, OcrEngine
+from moderator.vision.ocr import Image, OcrEngine, TextLine
 from moderator.vision.sampler import Decision, FrameSampler
 from moderator.vision.tracks import CodeTracker, ScreenTracker
 
@@ -67,14 +67,22 @@ class ScreenReader:
 
     def feed(self, time: float, image: Image) -> Decision:
         """Take the BGR frame at media-clock second `time`; returns what was done with it."""
+        decision = self.decide(time, image)
+        if decision.reads:
+            began = perf_counter()
+            lines = self._ocr.read(image)
+            self.take_lines(time, image, lines, _ms_since(began))
+        return decision
+
+    def decide(self, time: float, image: Image) -> Decision:
+        """The first half of `feed`: where the decision says that the frame is to be read,
+        `take_lines` must follow before the next frame."""
         began = perf_counter()
         decision = self._sampler.decide(time, image)
         self.stats.sampler_ms += _ms_since(began)
         self.stats.frames_seen += 1
         self.stats.decisions[decision] += 1
-        if decision.reads:
-            self._read(time, image)
-        elif decision is Decision.UNCHANGED:
+        if decision is Decision.UNCHANGED:
             self._end(self._tracker.hold(time), self._code_tracker.hold(time))
         return decision
 
@@ -108,11 +116,13 @@ class ScreenReader:
             return jpeg
         return boxed_jpeg(decode_jpeg(jpeg), [seen.box])
 
-    def _read(self, time: float, image: Image) -> None:
+    def take_lines(
+        self, time: float, image: Image, lines: Sequence[TextLine], ocr_ms: float = 0.0
+    ) -> None:
+        """The second half of `feed`: the lines that the OCR engine read on the frame, and this
+        frame's part of what that took."""
         self.stats.frames_read += 1
-        began = perf_counter()
-        lines = self._ocr.read(image)
-        self.stats.ocr_ms += _ms_since(began)
+        self.stats.ocr_ms += ocr_ms
         began = perf_counter()
         codes = self._codes.read(image) if self._codes is not None else []
         self.stats.codes_ms += _ms_since(began)

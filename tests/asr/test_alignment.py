@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from moderator.asr.alignment import first_steps, monotonic_path, token_steps
+from moderator.asr.alignment import (
+    first_steps,
+    first_steps_of_batch,
+    monotonic_path,
+    token_steps,
+)
 
 
 def test_alignment_token_steps_follow_the_attention() -> None:
@@ -33,3 +38,12 @@ def test_alignment_first_steps_never_decrease_and_fill_holes() -> None:
 
 def test_alignment_first_steps_of_an_empty_path() -> None:
     assert first_steps([], 2).tolist() == [0.0, 0.0]
+
+
+def test_alignment_of_a_batch_is_that_of_each_alone() -> None:
+    rng = np.random.default_rng(0)
+    costs = [rng.standard_normal(shape) for shape in ((1, 9), (7, 40), (5, 2), (3, 60))]
+    found = first_steps_of_batch(costs)
+    for cost, steps in zip(costs, found, strict=True):
+        assert steps.tolist() == first_steps(monotonic_path(cost), len(cost)).tolist()
+    assert first_steps_of_batch([]) == []

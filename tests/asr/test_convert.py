@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from moderator.asr.convert import OPENAI, TRANSFORMERS, read_ctranslate2, renamed
+from moderator.asr.convert import (
+    FORMATS,
+    OPENAI,
+    TRANSFORMERS,
+    convert,
+    read_ctranslate2,
+    renamed,
+)
+from moderator.errors import ModeratorError
 
 STATE = 4
 TYPE_IDS = {"float32": 0, "int8": 1, "int16": 2, "int32": 3, "float16": 4}
@@ -155,3 +163,37 @@ def test_convert_openai_names_load_strictly(written: Path, tmp_path: Path) -> No
         model.decoder.token_embedding.weight.detach().numpy(),
         tiny_whisper()["decoder/embeddings/weight"].astype(np.float32),
     )
+
+
+def test_convert_of_the_command_writes_a_layout_once_and_never_over_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    source = tmp_path / "source"
+    source.mkdir()
+    monkeypatch.setattr("moderator.models.locate", lambda name: source)
+    monkeypatch.setitem(
+        FORMATS, "openai", ("openai.pt", lambda source, target: target.write_bytes(b"weights"))
+    )
+    target = tmp_path / "deep" / "base.pt"
+    assert convert("openai", target) == target
+    assert target.read_bytes() == b"weights"
+    assert [path.name for path in target.parent.iterdir()] == ["base.pt"]
+    with pytest.raises(ModeratorError, match="LM-501"):
+        convert("openai", target)
+
+
+def test_convert_leaves_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+
+    def breaks(source: Path, target: Path) -> None:
+        target.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("moderator.models.locate", lambda name: tmp_path)
+    monkeypatch.setitem(FORMATS, "openai", ("openai.pt", breaks))
+    with pytest.raises(ModeratorError, match=r"LM-502.*No space"):
+        convert("openai", tmp_path / "out" / "base.pt")
+    assert list((tmp_path / "out").iterdir()) == []

@@ -39,6 +39,8 @@ def test_engines_import_no_heavy_library() -> None:
         ("faster-whisper", "ctranslate2", "embedded"),
         ("openai-whisper", "whisper", "torch"),
         ("transformers", "transformers", "torch"),
+        ("qwen3-asr", "transformers", "torch"),
+        ("sense-voice", "sherpa_onnx", "sherpa"),
     ],
 )
 def test_engines_name_the_extra_that_is_missing(

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
 
 from moderator.live.screen import Picture, ScreenWatch, ScreenWorker, Seen
 from moderator.media.blocks import VideoFrame
+from moderator.vision.ocr import Image, TextLine
 from tests.live.fakes import Clock, FakeOcr, picture
 from tests.outputs.builders import code, screen_text
 
@@ -155,3 +157,41 @@ def test_screen_a_picture_the_reader_cannot_stand_costs_that_picture(clock: Cloc
     worker.step()
     assert worker.stats.failures == 1
     assert listener.ended == 1
+
+
+class ManyOcr(FakeOcr):
+    """Reads several frames at once, and fails on a white one."""
+
+    batch = 4
+
+    def __init__(self, texts: dict[int, str]) -> None:
+        super().__init__(texts)
+        self.together: list[int] = []
+
+    def read(self, image: Image) -> list[TextLine]:
+        if int(image[-1, -1, 0]) == 255:
+            raise RuntimeError("white")
+        return super().read(image)
+
+    def read_many(self, images: Sequence[Image]) -> list[list[TextLine]]:
+        self.together.append(len(images))
+        return [self.read(image) for image in images]
+
+
+def test_screen_reads_frames_of_many_rooms_together_and_one_that_fails_costs_itself() -> None:
+    ocr, clock = ManyOcr({40: "国家级", 80: "全网最低", 120: "买一送一"}), Clock()
+    worker = ScreenWorker(ocr, batch=3, clock=clock)
+    shades = {"a": 40, "b": 80, "c": 120, "white": 255}
+    listeners = {room: Listener() for room in shades}
+    for room, listener in listeners.items():
+        worker.open(room, listener, interval_s=2.0)
+    for at in (1.0, 3.0, 5.0):
+        for room, shade in shades.items():
+            worker.look(room, VideoFrame(at, picture(shade)))
+        clock.now += 2.0
+        worker.step()
+        worker.step()
+    assert max(ocr.together) == 3
+    texts = {room: [one.seen.text for one in heard.seen] for room, heard in listeners.items()}
+    assert texts == {"a": ["国家级"], "b": ["全网最低"], "c": ["买一送一"], "white": []}
+    assert worker.stats.failures >= 1

@@ -69,6 +69,16 @@ class TestRapidOcr:
         )
         assert column in texts(engine.read(frame))
 
+    def test_rapid_ocr_many_frames_at_once_read_as_one_by_one(self, poster: Image) -> None:
+        small = poster[:400, :300].copy()
+        blank = np.full(poster.shape, 90, dtype=np.uint8)
+        alone = RapidOcr(threads=1, cache_lines=0)
+        found = RapidOcr(threads=1, cache_lines=0, batch=4).read_many([poster, small, blank])
+        for image, lines in zip((poster, small, blank), found, strict=True):
+            wanted = alone.read(image)
+            assert texts(lines) == texts(wanted)
+            assert [line.box for line in lines] == [line.box for line in wanted]
+
     def test_rapid_ocr_frame_without_text_is_empty(self, engine: RapidOcr) -> None:
         for shape in ((960, 540, 3), (20, 20, 3), (300, 30, 3)):
             assert engine.read(np.full(shape, 90, dtype=np.uint8)) == []

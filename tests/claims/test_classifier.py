@@ -137,7 +137,7 @@ def test_classifier_cuts_a_long_sentence_at_a_pause():
 
 
 def test_classifier_missing_leaves_the_patterns_alone(load, monkeypatch):
-    monkeypatch.setattr(module, "installed_classifier", lambda: None)
+    monkeypatch.setattr(module, "installed_classifier", lambda *_: None)
     pack = load(rule(), semantic_rule())
 
     assert semantic_matchers(pack) == ()
@@ -146,7 +146,7 @@ def test_classifier_missing_leaves_the_patterns_alone(load, monkeypatch):
 
 
 def test_classifier_tests_of_a_rule_are_run_where_it_is_installed(load, monkeypatch):
-    monkeypatch.setattr(module, "installed_classifier", lambda: Reader({}))
+    monkeypatch.setattr(module, "installed_classifier", lambda *_: Reader({}))
 
     (failure,) = failures(load(rule(), semantic_rule()))
 
@@ -154,14 +154,14 @@ def test_classifier_tests_of_a_rule_are_run_where_it_is_installed(load, monkeypa
 
 
 def test_classifier_is_not_loaded_for_a_pack_without_semantic_rules(load, monkeypatch):
-    monkeypatch.setattr(module, "installed_classifier", lambda: pytest.fail("loaded"))
+    monkeypatch.setattr(module, "installed_classifier", lambda *_: pytest.fail("loaded"))
 
     assert semantic_matchers(load(rule())) == ()
 
 
 def test_classifier_can_be_switched_off(load, monkeypatch):
     reader = Reader({EVASIVE: Reading("medical_efficacy", 0.99)})
-    monkeypatch.setattr(module, "installed_classifier", lambda: reader)
+    monkeypatch.setattr(module, "installed_classifier", lambda *_: reader)
     pack = load(semantic_rule())
 
     on = check_script(EVASIVE, rules=pack)
@@ -178,7 +178,7 @@ def test_classifier_is_keener_in_scripts_than_in_speech(load, monkeypatch):
     body["match"][0]["semantic"]["keen"] = 0.5
     pack = load(body)
     reader = Reader({EVASIVE: Reading("medical_efficacy", 0.6)})
-    monkeypatch.setattr(module, "installed_classifier", lambda: reader)
+    monkeypatch.setattr(module, "installed_classifier", lambda *_: reader)
 
     def found(channel: str, sensitivity: str) -> bool:
         (matcher,) = semantic_matchers(pack, module.keen_channels(sensitivity))

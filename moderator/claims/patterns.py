@@ -25,6 +25,8 @@ from moderator.errors import RULE_LEXICON, RULE_REGEX, RULE_SLOW, ModeratorError
 TIMEOUT_S = 0.05
 """Longest one expression may take on one observation before it is given up."""
 
+LINT_TIMEOUT_S = 0.15
+"""The same on the hostile texts of the lint, which are several times as long as an observation."""
 TRIES = 3
 """A machine that is busy with something else makes any expression slow once."""
 
@@ -57,10 +59,10 @@ class Pattern:
         except (regex.error, OverflowError, RecursionError) as error:
             raise ModeratorError(RULE_REGEX, place=self.place, reason=error) from None
 
-    def find(self, text: str) -> Iterator[tuple[int, int]]:
-        """Spans of the non-empty matches. Raises PatternTimeout past `TIMEOUT_S`."""
+    def find(self, text: str, timeout_s: float = TIMEOUT_S) -> Iterator[tuple[int, int]]:
+        """Spans of the non-empty matches. Raises PatternTimeout past `timeout_s`."""
         try:
-            for match in self.compiled.finditer(text, timeout=TIMEOUT_S, concurrent=False):
+            for match in self.compiled.finditer(text, timeout=timeout_s, concurrent=False):
                 if match.end() > match.start():
                     yield match.span()
         except TimeoutError:
@@ -72,12 +74,15 @@ class Pattern:
         for text in _hostile_texts(seeds):
             if all(self._is_slow(text) for _ in range(TRIES)):
                 raise ModeratorError(
-                    RULE_SLOW, place=self.place, limit_ms=round(TIMEOUT_S * 1000), chars=len(text)
+                    RULE_SLOW,
+                    place=self.place,
+                    limit_ms=round(LINT_TIMEOUT_S * 1000),
+                    chars=len(text),
                 )
 
     def _is_slow(self, text: str) -> bool:
         try:
-            for _ in self.find(text):
+            for _ in self.find(text, LINT_TIMEOUT_S):
                 pass
         except PatternTimeout:
             return True

@@ -49,7 +49,7 @@ class Desk:
     data: Path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def one_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from moderator.media.clips import cut_clip
 
@@ -57,7 +57,7 @@ def one_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return cut_clip(media, 47.0, 49.0, tmp_path_factory.mktemp("clip") / "one.mp4")
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def quick_samples(one_clip: Path) -> Iterator[None]:
     """One sample room, one real clip and frame of it for every record: cutting takes longest."""
     patch = pytest.MonkeyPatch()
@@ -107,7 +107,7 @@ def empty_desk(tmp_path: Path) -> Iterator[Desk]:
     yield from serve(tmp_path)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     """One with a sample room and reviewers."""
     for made in serve(tmp_path_factory.mktemp("desk")):
@@ -135,7 +135,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Any]:
     if not CHROMIUM.exists():
         pytest.skip(f"{CHROMIUM} is not installed")

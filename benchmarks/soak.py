@@ -35,6 +35,7 @@ def main() -> None:
         watched = watch(config, out, seconds)
         found = report(watched, out, chosen.rooms)
         found |= written(out)
+        found["rss_mib_by_minute"] = by_minute(watched.seconds, watched.rss_mib)
         proof = verify(str(out))
         found["chain"] = {
             "intact": proof.intact,
@@ -56,6 +57,14 @@ def main() -> None:
             },
         )
     )
+
+
+def by_minute(seconds: list[float], values: list[float]) -> list[int]:
+    """The first value of each minute."""
+    first: dict[int, float] = {}
+    for at, value in zip(seconds, values, strict=False):
+        first.setdefault(int(at // 60), value)
+    return [round(value) for _, value in sorted(first.items())]
 
 
 def written(out: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from moderator.live.alerts import Alert, teleprompter_line
 from moderator.live.config import STEPS, RoomConfig, WatchConfig
 from moderator.live.degrade import Ladder, StepChange
 from moderator.live.display import Overview, RoomRow
+from moderator.live.memory import Trimmer
 from moderator.live.metrics import Metrics, RoomSample, Sample, SampleSource
 from moderator.live.runner import RoomRunner, Shared, Unfinished
 from moderator.records import Violation
@@ -90,6 +91,7 @@ class Supervisor(SampleSource):
             rules=self.shared.rulebook.version,
             metrics_port=self.port,
         )
+        trim = Trimmer()
         try:
             while not stop.wait(TICK_S):
                 self._beat = monotonic()
@@ -97,6 +99,7 @@ class Supervisor(SampleSource):
                     reload.clear()
                     self.reload()
                 self._watch_lag()
+                trim()
                 if self._on_tick is not None:
                     self._on_tick(self)
                 if all(runner.finished.is_set() for runner in self.runners.values()):

@@ -10,17 +10,17 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import struct
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moderator import models
+from moderator.asr.ctranslate2_file import read_ctranslate2
 from moderator.errors import (
     CACHE_WRITE,
     ENGINE_MISSING,
@@ -31,48 +31,13 @@ from moderator.errors import (
 
 Array = NDArray[Any]
 
-_SUPPORTED_VERSION = 6
-# By type id; 5 is bfloat16, which numpy lacks, and 1 occurs quantised with a scale beside it.
-_DTYPES = {0: "<f4", 1: "<i1", 2: "<i2", 3: "<i4", 4: "<f2"}
-
-
-@dataclass(frozen=True, slots=True)
-class CTranslate2Model:
-    """A `model.bin`: its specification, and its arrays by name (aliases resolved)."""
-
-    spec: str
-    revision: int
-    variables: dict[str, Array]
-
-
-def read_ctranslate2(path: Path) -> CTranslate2Model:
-    """Read a CTranslate2 `model.bin` of binary version 6.
-
-    Layout, little-endian: version u32, specification name, revision u32, count u32, then for
-    each variable its name, rank u8, dimensions u32 each, type u8, size u32 and data; at the end
-    a count u32 of aliases, each two names. A name is a u16 length that counts a closing zero
-    byte, and its bytes. Raises ValueError on anything else.
-    """
-    with path.open("rb") as source:
-        version = _number(source, "I")
-        if version != _SUPPORTED_VERSION:
-            raise ValueError(f"{path}: binary version {version}, not {_SUPPORTED_VERSION}")
-        spec, revision = _name(source), _number(source, "I")
-        variables = dict(_variable(source) for _ in range(_number(source, "I")))
-        for _ in range(_number(source, "I")):
-            alias, name = _name(source), _name(source)
-            variables[alias] = variables[name]
-        if source.read(1):
-            raise ValueError(f"{path}: bytes left over after the last alias")
-    return CTranslate2Model(spec, revision, variables)
-
 
 def openai_weights() -> Path:
     """The embedded weights as a checkpoint for `whisper.load_model`, made on first use.
 
     Raises as `models.locate` does, and LM-406 when the cache cannot be written.
     """
-    return _made_once("whisper-base", "openai.pt", write_openai)
+    return made_once("whisper-base", "openai.pt", write_openai)
 
 
 def transformers_folder() -> Path:
@@ -80,7 +45,7 @@ def transformers_folder() -> Path:
 
     Raises as `models.locate` does, and LM-406 when the cache cannot be written.
     """
-    return _made_once("whisper-base", "transformers", write_transformers)
+    return made_once("whisper-base", "transformers", write_transformers)
 
 
 FORMATS: dict[str, tuple[str, Callable[[Path, Path], None]]] = {}
@@ -104,7 +69,7 @@ def convert(kind: str, target: Path | None = None) -> Path:
         ) from error
     del safetensors
     if target is None:
-        return _made_once("whisper-base", name, write)
+        return made_once("whisper-base", name, write)
     if target.exists():
         raise ModeratorError(OUT_NOT_EMPTY, path=target)
     source = models.locate("whisper-base")
@@ -391,7 +356,12 @@ def _special_tokens(path: Path) -> dict[str, int]:
     return {token["content"]: token["id"] for token in added}
 
 
-def _made_once(name: str, kind: str, write: Callable[[Path, Path], None]) -> Path:
+def made_once(name: str, kind: str, write: Callable[[Path, Path], None]) -> Path:
+    """What `write(source, target)` makes of the embedded model `name`: from the cache, where
+    nobody ever sees half of it, and made on first use. `kind` names what it is.
+
+    Raises as `models.locate` does, and LM-406 when the cache cannot be written.
+    """
     source = models.locate(name)
     target = models.cache_dir() / "converted" / f"{source.name}-{kind}"
     if target.exists():
@@ -420,34 +390,3 @@ def _rename(temporary: Path, target: Path) -> None:
         # A folder is never renamed over another: a second process was first, with the same.
         if not target.is_dir():
             raise
-
-
-def _variable(source: BinaryIO) -> tuple[str, Array]:
-    name = _name(source)
-    shape = tuple(_number(source, "I") for _ in range(_number(source, "B")))
-    type_id, size = _number(source, "B"), _number(source, "I")
-    if type_id not in _DTYPES:
-        raise ValueError(f"{name}: element type {type_id} is not supported")
-    dtype = np.dtype(_DTYPES[type_id])
-    if size != dtype.itemsize * int(np.prod(shape, dtype=np.int64)):
-        raise ValueError(f"{name}: {size} bytes do not fill shape {shape}")
-    return name, np.frombuffer(_bytes(source, size), dtype).reshape(shape)
-
-
-def _name(source: BinaryIO) -> str:
-    data = _bytes(source, _number(source, "H"))
-    if not data.endswith(b"\0"):
-        raise ValueError("a name does not end in a zero byte")
-    return data[:-1].decode("utf-8")
-
-
-def _number(source: BinaryIO, kind: str) -> int:
-    value: int = struct.unpack(f"<{kind}", _bytes(source, struct.calcsize(kind)))[0]
-    return value
-
-
-def _bytes(source: BinaryIO, size: int) -> bytes:
-    data = source.read(size)
-    if len(data) != size:
-        raise ValueError("the file ends too early")
-    return data

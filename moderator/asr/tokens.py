@@ -56,8 +56,12 @@ class WhisperTokens:
 
     def data(self, token: int) -> bytes:
         """The UTF-8 bytes of a text token, possibly only part of a character."""
-        symbols: str = self._tokenizer.id_to_token(token) or ""
+        symbols = self.symbols(token)
         return bytes(self._bytes_of_symbol[s] for s in symbols if s in self._bytes_of_symbol)
+
+    def symbols(self, token: int) -> str:
+        """The token as its vocabulary writes it, empty when there is none of this number."""
+        return self._tokenizer.id_to_token(token) or ""
 
 
 def timed_chars(pieces: Sequence[Piece]) -> tuple[TimedChar, ...]:

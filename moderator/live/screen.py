@@ -19,6 +19,7 @@ from moderator.records import Code, ScreenText
 from moderator.vision.codes import CodeReader
 from moderator.vision.ocr import OcrEngine, ReadsMany, TextLine, read_all
 from moderator.vision.reader import ScreenReader
+from moderator.vision.sampler import Decision
 
 log = structlog.get_logger()
 
@@ -295,9 +296,11 @@ class ScreenWorker:
         for room, frame in frames:
             with self._costing_the_picture(frame):
                 self.stats.frames += 1
-                if room.reader.decide(frame.time, frame.image).reads:
+                decision = room.reader.decide(frame.time, frame.image)
+                if decision.reads:
                     wanted.append((room, frame))
-                else:
+                elif decision is Decision.UNCHANGED:
+                    # Where something moved, an unread frame bears out nothing.
                     self._tell_all(room)
         if not wanted:
             return

@@ -128,6 +128,10 @@ class ScreenReader:
         self.stats.codes_ms += _ms_since(began)
         lines = [line for line in lines if not any(_is_code(line.box, c.box) for c in codes)]
         self._end(self._tracker.update(time, lines), self._code_tracker.update(time, codes))
+        if self._tracker.found_new:
+            self._sampler.found_something_new()
+        else:
+            self._sampler.found_nothing_new()
         if self._tracker.just_missed():
             self._sampler.ask_again()
         began = perf_counter()

@@ -24,7 +24,9 @@ class Decision(StrEnum):
     CHANGED = "changed"
     """Read: a quiet place that looks like text differs from the last frame that was read."""
     BUSY = "busy"
-    """Read: places that never rest and look like text differ, and `busy_interval_s` is over."""
+    """Read: places that never rest and look like text differ, and it is time to look there."""
+    SETTLED = "settled"
+    """Read: in a place that never rests, something as wide as a few characters now stands still."""
     DUE = "due"
     """Read: `max_interval_s` is over."""
     CONFIRM = "confirm"
@@ -50,8 +52,10 @@ class FrameSampler:
 
     A host moves all the time and may wear a patterned shirt. A cell that has differed from
     frame to frame twice of late is *busy*: changes there alone (a gesture, but also a scrolling
-    line) cause a reading only every `busy_interval_s`. A change anywhere else is read at the next
-    frame that is `min_interval_s` after the last reading.
+    line) cause a reading only every `busy_interval_s`, and while such readings find nothing new
+    (`found_nothing_new`), seldomer, down to a third as often. What comes to rest there is read
+    at once: text laid over a moving host stands still. A change
+    anywhere else is read at the next frame that is `min_interval_s` after the last reading.
 
     Frames may have any size and spacing in time; a new size counts as a change.
     """
@@ -73,6 +77,8 @@ class FrameSampler:
         self._previous: _Cells | None = None
         self._busyness: NDArray[np.float32] = np.zeros((0, 0), dtype=np.float32)
         self._confirm = False
+        self._last: Decision | None = None
+        self._in_vain = 0
 
     def decide(self, time: float, image: Image) -> Decision:
         """What to do with the frame at media-clock second `time`; call it for every frame in order.
@@ -86,11 +92,22 @@ class FrameSampler:
             self._read_time = time
             self._read = cells
             self._confirm = False
+            self._last = decision
         return decision
 
     def ask_again(self) -> None:
         """Have a frame read soon even if nothing changes: the last reading was doubtful."""
         self._confirm = True
+
+    def found_nothing_new(self) -> None:
+        """The last reading told nothing that was not known: if it was for what never rests, the
+        next may wait longer."""
+        if self._last is Decision.BUSY:
+            self._in_vain += 1
+
+    def found_something_new(self) -> None:
+        """The last reading told something: places that never rest deserve looking at again."""
+        self._in_vain = 0
 
     def _decide(self, time: float, cells: _Cells) -> Decision:
         read, previous = self._read, self._previous
@@ -112,9 +129,15 @@ class FrameSampler:
         changed = (_changed(read, cells) > 0) & (read.text | cells.text)
         if not changed.any():
             return Decision.UNCHANGED
-        if waited_s >= self.min_interval_s and (changed & ~self._busy_cells()).any():
-            return Decision.CHANGED
-        return Decision.BUSY if waited_s >= self.busy_interval_s else Decision.WAIT
+        busy = self._busy_cells()
+        if waited_s >= self.min_interval_s:
+            if (changed & ~busy).any():
+                return Decision.CHANGED
+            rests = _changed(previous, cells) == 0
+            if _is_wide(changed & busy & rests & cells.text):
+                return Decision.SETTLED
+        wait_s = min(self.busy_interval_s * min(1 + self._in_vain, 3), self.max_interval_s)
+        return Decision.BUSY if waited_s >= wait_s else Decision.WAIT
 
     def _busy_cells(self) -> NDArray[np.bool_]:
         # What moves reaches a little farther now and then, so the cells around count too.
@@ -122,6 +145,15 @@ class FrameSampler:
         return np.asarray(around >= _BUSY)
 
 
+def _is_wide(cells: NDArray[np.bool_]) -> bool:
+    """Whether some row has so many of the cells side by side as a short text is wide."""
+    width = np.ones((1, _SETTLED_CELLS), dtype=np.uint8)
+    found = cv2.erode(cells.astype(np.uint8), width, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return bool(found.any())
+
+
+_SETTLED_CELLS = 5
+"""Two or three characters of 32 pixels on a frame 540 wide."""
 _SHORT_SIDE = 272
 _CELL = 8
 _STROKE_CONTRAST = 100

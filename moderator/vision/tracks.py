@@ -45,6 +45,8 @@ class ScreenTracker:
         self.engine = engine
         self.gap_s = gap_s
         self.together_s = together_s
+        self.found_new = False
+        """Whether the last `update` had a line of no text known before."""
         self._open: list[_Track] = []
         self._closing: list[_Track] = []
 
@@ -57,6 +59,7 @@ class ScreenTracker:
         for track in self._open:
             track.missed += 1
         unmatched = self._match(time, [line for line in lines if _says_something(line.text)])
+        self.found_new = bool(unmatched)
         for line in unmatched:
             self._start(time, line)
         self._open = _merged(self._open)

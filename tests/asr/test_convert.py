@@ -14,9 +14,9 @@ from moderator.asr.convert import (
     OPENAI,
     TRANSFORMERS,
     convert,
-    read_ctranslate2,
     renamed,
 )
+from moderator.asr.ctranslate2_file import read_ctranslate2
 from moderator.errors import ModeratorError
 
 STATE = 4

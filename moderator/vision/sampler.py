@@ -53,9 +53,9 @@ class FrameSampler:
     A host moves all the time and may wear a patterned shirt. A cell that has differed from
     frame to frame twice of late is *busy*: changes there alone (a gesture, but also a scrolling
     line) cause a reading only every `busy_interval_s`, and while such readings find nothing new
-    (`found_nothing_new`), seldomer, down to a third as often. What comes to rest there is read
-    at once: text laid over a moving host stands still. A change
-    anywhere else is read at the next frame that is `min_interval_s` after the last reading.
+    (`found_nothing_new`), seldomer, down to a third as often. What comes to rest there is read at
+    once: text laid over a moving host stands still. A change anywhere else is read at the next
+    frame that is `min_interval_s` after the last reading.
 
     Frames may have any size and spacing in time; a new size counts as a change.
     """

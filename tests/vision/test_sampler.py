@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -81,6 +83,56 @@ def test_sampler_paces_what_never_rests() -> None:
     made = decisions(frames, sampler)
     assert set(made[6:]) == {Decision.BUSY, Decision.WAIT}
     assert sum(decision.reads for decision in made[6:]) == len(made[6:]) // 3
+
+
+def restless(count: int) -> list[Image]:
+    """A room in which a patch like text never rests."""
+    rng = np.random.default_rng(3)
+    frames = []
+    for _ in range(count):
+        frame = room_background()
+        frame[600:760, 100:420] = rng.integers(0, 255, (160, 320, 3), dtype=np.uint8)
+        frames.append(frame)
+    return frames
+
+
+def test_sampler_looks_seldomer_where_there_is_never_news() -> None:
+    sampler = FrameSampler(busy_interval_s=2.0)
+    reads = []
+    for second, frame in enumerate(restless(60)):
+        if sampler.decide(float(second), frame).reads:
+            reads.append(second)
+            sampler.found_nothing_new()
+    assert {after - before for before, after in pairwise(reads[-5:])} == {6}
+
+
+def test_sampler_looks_often_again_after_news() -> None:
+    sampler = FrameSampler(busy_interval_s=2.0)
+    reads = []
+    for second, frame in enumerate(restless(60)):
+        if sampler.decide(float(second), frame).reads:
+            reads.append(second)
+            if second < 40:
+                sampler.found_nothing_new()
+            else:
+                sampler.found_something_new()
+    assert {after - before for before, after in pairwise(reads[-5:])} == {2}
+
+
+def test_sampler_sees_what_comes_to_rest_where_nothing_rests() -> None:
+    sampler = FrameSampler(busy_interval_s=2.0)
+    frames = restless(40)
+    shown = striped(frames[0], 0, 0)[:24, 8:72]
+    for frame in frames[31:]:
+        frame[640:664, 160:224] = shown
+        frame[640:664, 224:288] = shown
+    made = []
+    for second, frame in enumerate(frames):
+        made.append(sampler.decide(float(second), frame))
+        if made[-1].reads:
+            sampler.found_nothing_new()
+    # Unless it was read by chance as it came, it is at the next frame that shows it still.
+    assert made[31].reads or made[32] is Decision.SETTLED
 
 
 def test_sampler_sees_text_beside_what_never_rests() -> None:

@@ -18,6 +18,8 @@ from moderator.asr.convert import made_once
 from moderator.asr.ctranslate2_file import CTranslate2Model, read_ctranslate2, write_ctranslate2
 from moderator.asr.tokens import WhisperTokens
 
+CHINESE_BASE = "base-chinese"
+"""The name of the pruned base, as a model of faster-whisper."""
 LONGEST_LATIN = 3
 """Letters of the longest piece of a Latin word that is kept; a token more for some brand names."""
 

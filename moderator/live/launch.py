@@ -140,11 +140,16 @@ def _workers(
 
 
 def _speech(config: WatchConfig, settings: Settings, rulebook: Rulebook) -> Speech:
-    """One worker, or one for each GPU. An engine on a GPU has a process of its own."""
+    """One worker, or one for each GPU. An engine on a GPU has a process of its own.
+
+    Many rooms wait for each step of the decoder, so the embedded base comes pruned.
+    """
+    from moderator.asr.prune import CHINESE_BASE
     from moderator.asr.shared_vad import SharedSileroVad
 
+    prunes = (settings.asr_engine, settings.asr_model) == ("faster-whisper", "base")
     options: dict[str, Any] = {
-        "model": settings.asr_model,
+        "model": CHINESE_BASE if prunes else settings.asr_model,
         "beam_size": config.speech.beam,
         "batch_size": config.speech.batch,
     }

@@ -71,20 +71,6 @@ def test_sampler_keeps_the_minimum_interval() -> None:
     assert sampler.decide(1.0, shown) is Decision.CHANGED
 
 
-def test_sampler_paces_what_never_rests() -> None:
-    sampler = FrameSampler(busy_interval_s=3.0)
-    rng = np.random.default_rng(2)
-    room = room_background()
-    frames = []
-    for _ in range(60):
-        frame = room.copy()
-        frame[600:760, 100:420] = rng.integers(0, 255, (160, 320, 3), dtype=np.uint8)
-        frames.append(frame)
-    made = decisions(frames, sampler)
-    assert set(made[6:]) == {Decision.BUSY, Decision.WAIT}
-    assert sum(decision.reads for decision in made[6:]) == len(made[6:]) // 3
-
-
 def restless(count: int) -> list[Image]:
     """A room in which a patch like text never rests."""
     rng = np.random.default_rng(3)
@@ -96,27 +82,26 @@ def restless(count: int) -> list[Image]:
     return frames
 
 
-def test_sampler_looks_seldomer_where_there_is_never_news() -> None:
+def test_sampler_paces_what_never_rests() -> None:
+    sampler = FrameSampler(busy_interval_s=3.0)
+    made = decisions(restless(60), sampler)
+    assert set(made[6:]) == {Decision.BUSY, Decision.WAIT}
+    assert sum(decision.reads for decision in made[6:]) == len(made[6:]) // 3
+
+
+@pytest.mark.parametrize(("news", "every_s"), [(False, 6), (True, 2)])
+def test_sampler_looks_seldomer_where_there_is_no_news(news: bool, every_s: int) -> None:
+    """Nothing new for forty seconds, then, or not, something at every reading."""
     sampler = FrameSampler(busy_interval_s=2.0)
     reads = []
     for second, frame in enumerate(restless(60)):
         if sampler.decide(float(second), frame).reads:
             reads.append(second)
-            sampler.found_nothing_new()
-    assert {after - before for before, after in pairwise(reads[-5:])} == {6}
-
-
-def test_sampler_looks_often_again_after_news() -> None:
-    sampler = FrameSampler(busy_interval_s=2.0)
-    reads = []
-    for second, frame in enumerate(restless(60)):
-        if sampler.decide(float(second), frame).reads:
-            reads.append(second)
-            if second < 40:
-                sampler.found_nothing_new()
-            else:
+            if news and second >= 40:
                 sampler.found_something_new()
-    assert {after - before for before, after in pairwise(reads[-5:])} == {2}
+            else:
+                sampler.found_nothing_new()
+    assert {after - before for before, after in pairwise(reads[-5:])} == {every_s}
 
 
 def test_sampler_sees_what_comes_to_rest_where_nothing_rests() -> None:

@@ -29,6 +29,7 @@ from typing import Any
 
 import httpx
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 from sqlalchemy import text
 
@@ -155,7 +156,8 @@ def fill(store: Database, count: int) -> None:
     with store.write() as db:
         for room in rooms:
             ingest.put_room(db, room)
-    for begin in range(0, count, BATCH):
+    batches = range(0, count, BATCH)
+    for begin in track(batches, f"filling {store.dialect}", console=Console(stderr=True)):
         records = [record(rng, rooms, n) for n in range(begin, min(begin + BATCH, count))]
         with store.write() as db:
             ingest.put_violations(db, records)

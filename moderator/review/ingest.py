@@ -173,23 +173,53 @@ def put_violations(
     Raises LM-927 naming the first record that is none, and then takes nothing.
     """
     checked = [_checked(record, f"record {n}") for n, record in enumerate(records, start=1)]
+    rows = _known_rows(db, [record["id"] for record in checked])
+    # Held here because a session forgets what nobody holds, and would ask for it again.
+    houses: dict[str, tuple[RoomRow, Broadcast]] = {}
+    arrived: dict[str, tuple[ViolationRow, Mapping[str, Any], str]] = {}
+    bodies: list[ViolationRecord] = []
+
+    def keep() -> None:
+        db.flush()  # rows first: their bodies point at them
+        db.add_all(bodies)
+        bodies.clear()
+
     new = 0
-    documents = []
     for record in checked:
-        row = db.scalar(select(ViolationRow).where(ViolationRow.id == record["id"]))
+        row = rows.get(record["id"])
         if row is None:
-            row = _new_row(db, record)
+            row = rows[record["id"]] = _new_row(db, record, houses)
+            bodies.append(ViolationRecord(violation_id=row.id, body=dict(record)))
+            arrived[row.id] = row, record, "violation.new"
             new += 1
-            announce(db, "violation.new", row.id, row.organisation_id, summary(row))
-            _audit_arrival(db, actor, row, "violation.arrive")
-        elif not _grow(db, row, record):
             continue
-        else:
-            announce(db, "violation.grown", row.id, row.organisation_id, summary(row))
-            _audit_arrival(db, actor, row, "violation.grow")
-        documents.append(search.Document(row.seq, searched_text(record)))
+        if row.id in arrived:
+            keep()
+        if _grow(db, row, record):
+            what = arrived[row.id][2] if row.id in arrived else "violation.grown"
+            arrived[row.id] = row, record, what
+    keep()
+    for row, _, what in arrived.values():
+        announce(db, what, row.id, row.organisation_id, summary(row))
+        action = "violation.arrive" if what == "violation.new" else "violation.grow"
+        _audit_arrival(db, actor, row, action)
+    documents = [
+        search.Document(row.seq, searched_text(record)) for row, record, _ in arrived.values()
+    ]
     search.add(db, search.VIOLATIONS, documents)
     return new
+
+
+_ASKED_AT_ONCE = 500
+
+
+def _known_rows(db: Session, ids: Sequence[str]) -> dict[str, ViolationRow]:
+    found: dict[str, ViolationRow] = {}
+    for begin in range(0, len(ids), _ASKED_AT_ONCE):
+        asked = ids[begin : begin + _ASKED_AT_ONCE]
+        query = select(ViolationRow).where(ViolationRow.id.in_(asked))
+        found |= {row.id: row for row in db.scalars(query)}
+    return found
 
 
 def _audit_arrival(db: Session, actor: Actor, row: ViolationRow, action: str) -> None:
@@ -220,11 +250,17 @@ def summary(row: ViolationRow) -> dict[str, Any]:
     }
 
 
-def _new_row(db: Session, record: Mapping[str, Any]) -> ViolationRow:
-    room = db.get(RoomRow, record["room"]) or put_room(db, Room(id=record["room"]))
-    broadcast = db.get(Broadcast, record["session"]) or put_broadcast(
-        db, room, record["session"], source=record["source"], state="live"
-    )
+def _new_row(
+    db: Session, record: Mapping[str, Any], houses: dict[str, tuple[RoomRow, Broadcast]]
+) -> ViolationRow:
+    house = houses.get(record["session"])
+    if house is None or house[0].id != record["room"]:
+        room = db.get(RoomRow, record["room"]) or put_room(db, Room(id=record["room"]))
+        broadcast = db.get(Broadcast, record["session"]) or put_broadcast(
+            db, room, record["session"], source=record["source"], state="live"
+        )
+        house = houses[record["session"]] = room, broadcast
+    room, broadcast = house
     row = ViolationRow(
         id=record["id"],
         broadcast_id=broadcast.id,
@@ -237,8 +273,6 @@ def _new_row(db: Session, record: Mapping[str, Any]) -> ViolationRow:
     )
     _fill(row, record)
     db.add(row)
-    db.flush()
-    db.add(ViolationRecord(violation_id=row.id, body=dict(record)))
     return row
 
 

@@ -36,6 +36,17 @@ def test_ingest_an_episode_that_goes_on_grows_and_keeps_its_verdict(world: World
     assert (row["end"], row["occurrences"], row["status"]) == (9.0, 4, "confirmed")
 
 
+def test_ingest_an_episode_that_grows_within_one_delivery_is_one_record_as_it_ended(
+    world: World,
+) -> None:
+    first, other = violation().to_json(), violation("全网最低").to_json()
+    grown = {**first, "end": 9.0, "occurrences": 4}
+    assert send(world, first, other, grown, grown).json() == {"received": 4, "new": 2}
+    row = world.caller().get(f"/violations/{first['id']}").json()
+    assert (row["violation"]["end"], row["record"]["occurrences"]) == (9.0, 4)
+    assert world.caller().get("/violations?q=全网最低").json()["items"][0]["id"] == other["id"]
+
+
 def test_ingest_evidence_that_came_is_not_lost_by_a_later_record_without_it(world: World) -> None:
     case = world.add_with_evidence()
     record = world.caller().get(f"/violations/{case}").json()["record"]

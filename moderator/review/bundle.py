@@ -23,14 +23,24 @@ from sqlalchemy.orm import Session
 from moderator.errors import BUNDLE_INVALID, NO_CJK_FONT, ModeratorError
 from moderator.outputs.report import tool_version
 from moderator.review import appeals, audit, case, evidence, printing, queue, uploads
-from moderator.review.models import AuditEntry, Base, Decision, Note, RoomRow, ViolationRow
-from moderator.review.permissions import Principal
+from moderator.review.models import (
+    AuditEntry,
+    Base,
+    Decision,
+    Note,
+    RoomRow,
+    SealedEnvelope,
+    ViolationRow,
+)
+from moderator.review.permissions import Permission, Principal
 from moderator.review.privacy import shown_to
+from moderator.sinks.envelope import parse_line
 
 if TYPE_CHECKING:
     from moderator.review.house import House
 
 MANIFEST = "manifest.json"
+ENVELOPES = "envelopes.jsonl"
 SCHEMA = "moderator/case@1"
 
 CLOCK = (1980, 1, 1, 0, 0, 0)
@@ -39,6 +49,7 @@ CLOCK = (1980, 1, 1, 0, 0, 0)
 README = """直播合规案件证据包 / Live-stream compliance: case bundle
 
 record.json      记录原文 / the record as it was emitted
+envelopes.jsonl  直播会话日志中封存的原文与链 / the same as sealed in the live session's journal
 transcript.json  前后语音与画面文字 / what was said and shown around it
 clips/ frames/   录像片段与画面 / clips and frames
 rule.yaml        命中的规则 / the rule
@@ -52,6 +63,8 @@ manifest.json    每个文件的 SHA-256 与链 / SHA-256 of each file, chained
 
 核对 / to check:  python -m moderator.review.bundle FILE.zip
 手工核对 / by hand:  sha256sum 与 manifest.json 对照
+与会话日志核对 / against the session's journal:
+    moderator verify SESSION_DIR --against envelopes.jsonl
 """
 
 
@@ -69,6 +82,12 @@ def write(db: Session, house: House, who: Principal, violation_id: str, path: Pa
     checks: list[dict[str, Any]] = []
     missing: list[str] = []
     parts = list(_texts(db, house, who, row, record))
+    sealed = _sealed(db, row)
+    if sealed and who.may(Permission.PRIVATE_DATA):
+        parts.append(_Part(ENVELOPES, sealed))
+    elif sealed:
+        # A seal holds for the words as they were said, and breaks where they are masked.
+        missing.append(f"{ENVELOPES}: {Permission.PRIVATE_DATA}")
     for file in evidence.files_of(record):
         try:
             found = evidence.open_path(house.settings, broadcast, file.path)
@@ -138,6 +157,16 @@ def _texts(
         select(AuditEntry).where(AuditEntry.object_id == row.id).order_by(AuditEntry.seq)
     )
     yield _json("audit.json", [audit.entry_json(entry) for entry in entries])
+
+
+def _sealed(db: Session, row: ViolationRow) -> bytes:
+    """The violation's envelopes in the order of its session, a line each."""
+    query = (
+        select(SealedEnvelope.line)
+        .where(SealedEnvelope.violation_id == row.id)
+        .order_by(SealedEnvelope.seq, SealedEnvelope.id)
+    )
+    return "".join(f"{line}\n" for line in db.scalars(query)).encode()
 
 
 def _appeal_parts(db: Session, house: House, who: Principal, row: ViolationRow) -> Iterator[_Part]:
@@ -235,6 +264,11 @@ def _verify(archive: zipfile.ZipFile, manifest: Mapping[str, Any], path: Path) -
             digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
         if digest != manifest["files"][name]["sha256"]:
             raise ModeratorError(BUNDLE_INVALID, path=path, reason=f"{name}: sha256")
+        if name == ENVELOPES:
+            for number, line in enumerate(archive.read(name).splitlines(), start=1):
+                envelope = parse_line(line)
+                if envelope.hash != envelope.expected_hash():
+                    raise ModeratorError(BUNDLE_INVALID, path=path, reason=f"{name}:{number}: hash")
         prev = link_hash(name, digest, prev)
         if prev != link["hash"]:
             raise ModeratorError(BUNDLE_INVALID, path=path, reason=f"{name}: chain")

@@ -41,6 +41,7 @@ from moderator.review.models import (
     ObservationRow,
     Organisation,
     RoomRow,
+    SealedEnvelope,
     ViolationRecord,
     ViolationRow,
     new_id,
@@ -545,9 +546,12 @@ def put_envelopes(
             if handler is None:
                 continue
             try:
-                if "schema" in envelope and not _is_genuine(envelope):
+                sealed = Envelope.from_json(envelope) if "schema" in envelope else None
+                if sealed is not None and not _is_genuine(sealed):
                     continue
                 handler(db, envelope, folder)
+                if sealed is not None:
+                    _keep_sealed(db, sealed)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 place, reason = f"envelopes[{number}]", f"{type(error).__name__}: {error}"
                 raise ModeratorError(INGEST_INVALID, place=place, reason=reason[:200]) from None
@@ -555,14 +559,25 @@ def put_envelopes(
     return count
 
 
-def _is_genuine(document: Mapping[str, Any]) -> bool:
+def _is_genuine(envelope: Envelope) -> bool:
     """False for one without a body; ValueError where its content is not what was sealed."""
-    envelope = Envelope.from_json(document)
     if envelope.pruned:
         return False
     if envelope.hash != envelope.expected_hash():
         raise ValueError(f"{envelope.id}: hash")
     return True
+
+
+def _keep_sealed(db: Session, envelope: Envelope) -> None:
+    """What a case bundle proves its record with; nothing for what is not about a record."""
+    record = envelope.record
+    if record is None or db.get(SealedEnvelope, envelope.id) is not None:
+        return
+    if db.get(ViolationRecord, record) is None:
+        return
+    db.add(
+        SealedEnvelope(id=envelope.id, violation_id=record, seq=envelope.seq, line=envelope.line())
+    )
 
 
 def _session_of(

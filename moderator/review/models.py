@@ -285,6 +285,18 @@ class ViolationRecord(Base):
     body: Mapped[dict[str, Any]] = mapped_column(Json)
 
 
+class SealedEnvelope(Base):
+    """What a live session's journal said of a violation, as it was sealed there: a line of
+    canonical JSON whose hash links it to the session's other envelopes (`moderator/event@1`)."""
+
+    __tablename__ = "sealed_envelope"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    violation_id: Mapped[str] = mapped_column(ForeignKey("violation.id"), index=True)
+    seq: Mapped[int] = mapped_column(Integer)
+    line: Mapped[str] = mapped_column(Text)
+
+
 # --- what people decide ---------------------------------------------------------------
 
 

@@ -39,6 +39,7 @@ from moderator.review.models import (
     LoginSession,
     Note,
     ObservationRow,
+    SealedEnvelope,
     ViolationRecord,
     ViolationRow,
     utcnow,
@@ -136,7 +137,7 @@ def _remove_violations(
     exports = db.scalars(select(Export).where(Export.violation_id.in_(ids)))
     removed._paths += [path_of(settings, made) for made in exports]
     db.execute(delete(AppealDocument).where(AppealDocument.appeal_id.in_(appeals)))
-    for table in (Appeal, Decision, Note, Export, ViolationRecord):
+    for table in (Appeal, Decision, Note, Export, SealedEnvelope, ViolationRecord):
         db.execute(delete(table).where(table.violation_id.in_(ids)))
     search.remove(db, search.VIOLATIONS, [row.seq for row in rows])
     db.execute(delete(ViolationRow).where(ViolationRow.id.in_(ids)))

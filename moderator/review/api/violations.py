@@ -10,7 +10,7 @@ from pydantic import AwareDatetime
 from starlette.responses import FileResponse, Response
 
 from moderator.errors import CURSOR, EVIDENCE_GONE, ModeratorError
-from moderator.review import appeals, case, evidence, exporting, queue
+from moderator.review import appeals, case, evidence, exporting, journal_holds, queue
 from moderator.review.api import paging
 from moderator.review.api.idempotency import IdempotentRoute
 from moderator.review.api.problems import language
@@ -323,9 +323,12 @@ def note(violation_id: str, body: NoteIn, who: Decider, house: HouseDep) -> Note
 
 @router.put("/violations/{violation_id}/hold")
 def hold(violation_id: str, body: HoldIn, who: Second, house: HouseDep) -> ViolationOut:
-    """A legal hold: retention leaves it alone."""
+    """A legal hold: retention leaves it alone, here and in the journal of a watched room."""
     with house.database.write() as db:
-        return row_out(who, queue.hold(db, who, violation_id, body.held, body.reason))
+        row = queue.hold(db, who, violation_id, body.held, body.reason)
+        folder = case.broadcast_of(db, row).folder
+        journal_holds.mirror(folder, row.id, body.held, body.reason, who.username)
+        return row_out(who, row)
 
 
 @router.get("/violations/{violation_id}/evidence/{path:path}", response_class=FileResponse)

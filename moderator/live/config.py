@@ -263,8 +263,14 @@ class DegradationConfig(_Strict):
     after_s: float = Field(
         3.0, ge=0, title="Patience", description="Seconds of such lag before the next step."
     )
+    phrases_lag_s: float = Field(
+        6.0,
+        gt=0,
+        title="Lag for phrases",
+        description="As `lag_s`, for the step `phrases`: it delays all text by seconds itself.",
+    )
     recover_lag_s: float = Field(
-        0.7, ge=0, title="Recovery", description="A step is taken back while all lag less."
+        1.0, ge=0, title="Recovery", description="A step is taken back while all lag less."
     )
     recover_after_s: float = Field(
         30.0, ge=0, title="Recovery patience", description="Seconds of little lag before that."

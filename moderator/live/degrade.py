@@ -35,7 +35,8 @@ class Ladder:
     def watch(self, lag_s: float, now: float) -> StepChange | None:
         """Take note of the largest lag of any room; at most one step at a time."""
         config = self.config
-        if lag_s < config.lag_s:
+        left = [step for step in config.order if step not in self.active]
+        if lag_s < (config.phrases_lag_s if left[:1] == ["phrases"] else config.lag_s):
             self._above_since = None
         elif self._above_since is None:
             self._above_since = now
@@ -43,13 +44,12 @@ class Ladder:
             self._below_since = None
         elif self._below_since is None:
             self._below_since = now
-        if self._above_since is not None and now - self._above_since >= config.after_s:
-            left = [step for step in config.order if step not in self.active]
-            if left:
-                self._above_since = now
-                self.active.append(left[0])
-                self._since[left[0]] = now
-                return StepChange(left[0], True, lag_s, now)
+        long = self._above_since is not None and now - self._above_since >= config.after_s
+        if long and left:
+            self._above_since = now
+            self.active.append(left[0])
+            self._since[left[0]] = now
+            return StepChange(left[0], True, lag_s, now)
         enough = self._below_since is not None and now - self._below_since >= config.recover_after_s
         if enough and self.active:
             self._below_since = now

@@ -307,7 +307,7 @@ class SpeechWorker:
             batch = self._decoding = self._queue.take(self.config.batch)
         if batch:
             self._decode(batch)
-        elif self.interim and not self._guess():
+        elif not self._guess() and self.interim:
             self._draft()
         self._report_ends()
         self.stats.cpu_s += thread_time() - began

@@ -39,7 +39,9 @@ class MediaInfo:
     is what the header claims, None when it claims nothing; nothing here relies on it. `start_s`
     is the first PTS over all tracks, where the media clock is zero. `audio_start` and
     `video_start` are media-clock seconds of the first packet of the track that is used, None
-    when there is no such track or ffmpeg does not say (older ones never do).
+    when there is no such track or ffmpeg does not say (older ones never do). `video_codec` and
+    `audio_codec` are ffmpeg's names with the profile (`h264 (High)`, `aac (LC)`), `pixel_format`
+    is its name for how a pixel is stored (`yuv420p`); empty without such a track.
     """
 
     container: str
@@ -51,6 +53,9 @@ class MediaInfo:
     start_s: float
     audio_start: float | None
     video_start: float | None
+    video_codec: str = ""
+    audio_codec: str = ""
+    pixel_format: str = ""
 
 
 def probe(
@@ -122,6 +127,9 @@ def parse_banner(log: str, source: Input) -> MediaInfo | None:
         start_s=start_s,
         audio_start=begins(audio),
         video_start=begins(video),
+        video_codec=video.codec if video else "",
+        audio_codec=audio.codec if audio else "",
+        pixel_format=video.pixel_format if video else "",
     )
 
 
@@ -154,6 +162,8 @@ class _Track:
     width: int = 0
     height: int = 0
     start: float | None = None
+    codec: str = ""
+    pixel_format: str = ""
 
 
 _STREAM = re.compile(
@@ -163,12 +173,18 @@ _STREAM = re.compile(
 )
 
 
+_CODEC = re.compile(r"\w+(?: \((?!\[)[^)/]+\))?")
+"""The codec and its profile, not the container's tag that may follow."""
+
+
 def _track(found: re.Match[str]) -> _Track:
     kind, line, below = found.groups()
     begins = re.search(r", start (-?[\d.]+)", line)
     start = float(begins[1]) if begins else None
+    codec = _CODEC.match(line)
+    name = codec[0] if codec else ""
     if kind == "Audio":
-        return _Track("Audio" if not line.startswith("none") else "", start=start)
+        return _Track("Audio" if not line.startswith("none") else "", start=start, codec=name)
     size = re.search(r", (\d+)x(\d+)(?=[ ,]|$)", line)
     if kind != "Video" or size is None or re.search(r"\((attached pic|timed thumbnails)", line):
         return _Track("")
@@ -176,7 +192,8 @@ def _track(found: re.Match[str]) -> _Track:
     turned = re.search(r"(?i)display ?matrix: rotation of (-?[\d.]+) degrees", below)
     if turned and 45 < abs(float(turned[1])) % 180 < 135:
         width, height = height, width
-    return _Track("Video", width, height, start)
+    pixels = re.search(r", ([a-z0-9]+)(?:\([^)]*\))?, \d+x\d+", line)
+    return _Track("Video", width, height, start, name, pixels[1] if pixels else "")
 
 
 def _seconds(clock: str) -> float:

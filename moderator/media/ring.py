@@ -85,8 +85,10 @@ class RingBuffer:
     ) -> Path:
         """Cut media-clock seconds `start - pre_s` to `end + post_s`; returns `path`.
 
-        A browser-playable mp4 whose second 0 is `max(0, start - pre_s)`, within half a second. A
-        gap inside it is black and silent, never spliced. Raises LM-117 (ClipNotReady) until the
+        A browser-playable mp4 whose second 0 is `max(0, start - pre_s)`, within half a second:
+        the packets as they came where browsers play them (H.264 and AAC, up to 1920 pixels), else
+        encoded anew with the longer side at most `max_side`. A gap inside it is black and silent,
+        never spliced. Raises LM-117 (ClipNotReady) until the
         post roll is there, LM-118 when none of it is in the buffer any more, LM-503 when it
         cannot be cut, LM-109 after `timeout_s`.
         """

@@ -1,7 +1,13 @@
-"""Cutting a clip from pieces of transport stream that lie on one media clock."""
+"""Cutting a clip from pieces of transport stream that lie on one media clock.
+
+What browsers play as it came is copied packet by packet, which costs next to nothing and keeps the
+evidence as it was: an edit list hides the pictures between the key frame before and the clip's
+second 0. Everything else is encoded anew.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +15,7 @@ from pathlib import Path
 from moderator.errors import CLIP_FAILED, ModeratorError
 from moderator.media.clips import AAC, H264, MP4, check_clip, temporary_beside
 from moderator.media.command import QUIET, find_ffmpeg, open_input, reason_in, run
-from moderator.media.probe import MAX_FRAME_PIXELS, MediaInfo, probe_input
+from moderator.media.probe import MAX_FRAME_PIXELS, MediaInfo, probe, probe_input
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,22 +38,35 @@ def cut_pieces(
     """Media-clock seconds `begin` to `finish` as an mp4 at `out_path`, whole or not there.
 
     Where no piece has anything the picture is black and the sound silent, except at the end,
-    where the clip is shorter. Raises LM-503 and LM-109.
+    where the clip is shorter. A picture that is encoded anew is at most `max_side` pixels long.
+    Raises LM-503 and LM-109.
     """
     shown = pieces[0].path.name
     with temporary_beside(out_path) as temporary:
         graph = _Graph(pieces, begin, finish, max_side, timeout_s)
-        done = run(graph.arguments(temporary), shown, timeout_s)
-        if done.returncode != 0:
-            reason = reason_in(done.log, open_input(pieces[0].path))
-            raise ModeratorError(CLIP_FAILED, start=f"{begin:.2f}", reason=reason)
-        check_clip(temporary, begin)
+        if not (graph.can_copy() and _copied(graph, temporary, shown, timeout_s)):
+            done = run(graph.arguments(temporary), shown, timeout_s)
+            if done.returncode != 0:
+                reason = reason_in(done.log, open_input(pieces[0].path))
+                raise ModeratorError(CLIP_FAILED, start=f"{begin:.2f}", reason=reason)
+            check_clip(temporary, begin)
         try:
             temporary.replace(out_path)
         except OSError as error:
             reason = error.strerror or str(error)
             raise ModeratorError(CLIP_FAILED, start=f"{begin:.2f}", reason=reason) from None
     return out_path
+
+
+def _copied(graph: _Graph, to: Path, shown: str, timeout_s: float) -> bool:
+    """Whether a copy of the packets is a whole clip."""
+    if run(graph.copy_arguments(to), shown, timeout_s).returncode != 0:
+        return False
+    try:
+        made = probe(to)
+    except ModeratorError:
+        return False
+    return (made.has_video, made.has_audio) == (graph.has_video, graph.has_audio)
 
 
 class _Graph:
@@ -74,10 +93,36 @@ class _Graph:
         self._length_s = min(finish, pieces[-1].end) - begin
         self._finish = finish
         self._alone = len(pieces) == 1 and pieces[0].zero_s <= begin + _AT_ONCE_S
-        self._has_video = any(info.has_video for info in self._infos)
-        self._has_audio = any(info.has_audio for info in self._infos)
+        self.has_video = any(info.has_video for info in self._infos)
+        self.has_audio = any(info.has_audio for info in self._infos)
         seen = next((info for info in self._infos if info.has_video), self._infos[0])
         self._size = _even_size(seen, max_side)
+
+    def can_copy(self) -> bool:
+        """Whether browsers play the packets as they are: one piece, H.264 4:2:0 of one size and
+        AAC, or one of the two alone."""
+        info = self._infos[0]
+        video = not info.has_video or (
+            info.video_codec.startswith("h264 ")
+            and info.pixel_format in ("yuv420p", "yuvj420p")
+            and max(info.width, info.height) <= _COPIED_SIDE
+        )
+        audio = not info.has_audio or info.audio_codec.startswith("aac (LC)")
+        return self._alone and video and audio and _is_of_one_size(self._pieces[0].path)
+
+    def copy_arguments(self, to: Path) -> list[str]:
+        source, info = self._inputs[0], self._infos[0]
+        before_s = self._begin - self._pieces[0].zero_s
+        words = [find_ffmpeg(), *QUIET, "-y", "-copyts", *source.option_words]
+        words += ["-t", f"{before_s + self._length_s:.6f}", "-i", source.address]
+        for kind, there in (("V:0", info.has_video), ("a:0", info.has_audio)):
+            words += ["-map", f"0:{kind}"] if there else []
+        words += ["-c", "copy", "-map_metadata", "-1", "-map_chapters", "-1"]
+        # What lies before the clip has times below zero, which the edit list hides.
+        words += ["-output_ts_offset", f"{-(info.start_s + before_s):.6f}"]
+        words += ["-avoid_negative_ts", "disabled"]
+        words += [word for key, value in MP4.items() for word in (f"-{key}", str(value))]
+        return [*words, f"file:{to}"]
 
     def arguments(self, to: Path) -> list[str]:
         words = [find_ffmpeg(), *QUIET, "-y"]
@@ -87,17 +132,17 @@ class _Graph:
         words += ["-filter_complex", ";".join(chains)]
         words += ["-map_metadata", "-1", "-map_chapters", "-1"]
         encoding: dict[str, str | int] = {**MP4}
-        if self._has_video:
+        if self.has_video:
             words += ["-map", "[video]"]
             encoding |= H264
-        if self._has_audio:
+        if self.has_audio:
             words += ["-map", "[audio]"]
             encoding |= AAC
         words += [word for key, value in encoding.items() for word in (f"-{key}", str(value))]
         return [*words, f"file:{to}"]
 
     def _video(self) -> list[str]:
-        if not self._has_video:
+        if not self.has_video:
             return []
         width, height = self._size
         fit = (
@@ -120,7 +165,7 @@ class _Graph:
         return chains
 
     def _audio(self) -> list[str]:
-        if not self._has_audio:
+        if not self.has_audio:
             return []
         # Sound that begins inside the clip keeps its place without an edit list.
         shape = "aresample=48000:async=1:first_pts=0,aformat=channel_layouts=stereo"
@@ -145,6 +190,14 @@ class _Graph:
 
 
 _AT_ONCE_S = 0.1
+_COPIED_SIDE = 1920
+_SEQUENCE = re.compile(rb"\x00\x00\x01[\x27\x47\x67](.{4,64}?)\x00\x00[\x00\x01]", re.DOTALL)
+"""An H.264 sequence parameter set in a byte stream (ITU-T H.264, annex B)."""
+
+
+def _is_of_one_size(path: Path) -> bool:
+    """Whether the parameters of the codec stay the same; an mp4 track has one set of them."""
+    return len(set(_SEQUENCE.findall(path.read_bytes()))) <= 1
 
 
 def _even_size(info: MediaInfo, max_side: int) -> tuple[int, int]:

@@ -54,5 +54,12 @@ def test_degrade_takes_steps_back_in_reverse_after_a_good_while() -> None:
     assert steps.active == []
 
 
+def test_degrade_longer_phrases_delay_all_text_and_wait_for_more_lag() -> None:
+    steps = ladder(order=["phrases", "beam"], lag_s=2.0, phrases_lag_s=6.0)
+    assert run(steps, 4.0, begin=0, end=60) == []
+    assert [change.step for change in run(steps, 7.0, begin=60, end=66)] == ["phrases"]
+    assert [change.step for change in run(steps, 4.0, begin=66, end=76)] == ["beam"]
+
+
 def test_degrade_without_steps_only_watches() -> None:
     assert run(ladder(order=[]), 60.0, begin=0, end=100) == []

@@ -14,6 +14,7 @@ from moderator.errors import ModeratorError
 from moderator.media.command import find_ffmpeg
 from moderator.media.feed import Reason, SourceSpec
 from moderator.media.ring import ClipNotReady, RingBuffer
+from moderator.media.ring_cut import Piece, cut_pieces
 from moderator.media.source import AudioBlock, MediaSource, VideoFrame, probe
 from tests.live.stations import Broadcast, Station
 from tests.live.test_faults import kill_ffmpeg_of
@@ -67,6 +68,49 @@ def test_clip_and_frame_are_of_that_time(told_mp4: Path, tmp_path: Path) -> None
     assert "aac" in info
     data = path.read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")
+    assert b"crf=25.0" not in data  # the packets that came, not encoded again
+
+
+def part(path: Path, size: str, *codec: str, begin_s: float = 0.0) -> Path:
+    """Two seconds of transport stream whose times begin at `begin_s`."""
+    source = ("-f", "lavfi", "-i", f"testsrc2=s={size}:r=25:d=2")
+    words = [*source, "-output_ts_offset", str(begin_s), "-muxdelay", "0", "-muxpreload", "0"]
+    subprocess.run(
+        [find_ffmpeg(), "-y", "-loglevel", "error", *words, *codec, "-f", "mpegts", str(path)],
+        check=True,
+    )
+    return path
+
+
+H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "9", "-g", "25", "-pix_fmt")
+
+
+def test_clip_of_a_picture_that_changes_its_size_is_encoded_anew(tmp_path: Path) -> None:
+    first = part(tmp_path / "1.ts", "320x240", *H264, "yuv420p")
+    second = part(tmp_path / "2.ts", "240x320", *H264, "yuv420p", begin_s=2)
+    both = tmp_path / "both.ts"
+    both.write_bytes(first.read_bytes() + second.read_bytes())
+    out = tmp_path / "clip.mp4"
+    cut_pieces([Piece(both, 0.0, 4.0)], 0.5, 3.5, out, 1280, 60.0)
+    assert b"crf=25.0" in out.read_bytes()
+    assert Clip(out).length_s == pytest.approx(3.0, abs=0.2)
+    cut_pieces([Piece(first, 0.0, 2.0)], 0.5, 1.5, out, 1280, 60.0)
+    assert b"crf=9.0" in out.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "codec",
+    [(*H264, "yuv444p"), ("-c:v", "mpeg2video", "-q:v", "4"), (*H264, "yuv422p")],
+)
+def test_clip_that_browsers_would_not_play_is_encoded_anew(
+    tmp_path: Path, codec: tuple[str, ...]
+) -> None:
+    piece = part(tmp_path / "1.ts", "320x240", *codec)
+    out = tmp_path / "clip.mp4"
+    cut_pieces([Piece(piece, 0.0, 2.0)], 0.5, 1.5, out, 1280, 60.0)
+    made = probe(out)
+    assert (made.video_codec, made.pixel_format) == ("h264 (High)", "yuv420p")
+    assert b"crf=25.0" in out.read_bytes()
 
 
 def test_clip_waits_for_its_end(station: Open, room_mp4: Path, tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -110,3 +113,33 @@ def test_faster_whisper_names_a_folder_without_a_model(tmp_path: Path) -> None:
 
 def _letters(text: str) -> str:
     return "".join(char for char in text if char.isalnum())
+
+
+GROWTH = """
+import ctypes, numpy as np
+from moderator.asr.engine import SpeechSegment
+from moderator.asr.faster_whisper_engine import FasterWhisperEngine
+
+class MallInfo(ctypes.Structure):
+    names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+    _fields_ = [(name, ctypes.c_size_t) for name in names.split()]
+
+libc = ctypes.CDLL(None)
+libc.mallinfo2.restype = MallInfo
+engine = FasterWhisperEngine(threads=1, min_context_s=0.0, tail_s=0.5)
+
+def used_after(lengths):
+    for hundredths in lengths:
+        engine.encode([SpeechSegment(0.0, np.zeros(160 * hundredths, np.float32))])
+    return libc.mallinfo2().uordblks
+
+before = used_after(range(50, 90, 2))
+print((used_after(range(90, 210, 2)) - before) / 2**20)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="glibc 2.33 or newer")
+def test_faster_whisper_keeps_no_memory_for_every_length_of_speech() -> None:
+    done = subprocess.run([sys.executable, "-c", GROWTH], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 2.0  # without a bound it is 21 MiB for these sixty lengths

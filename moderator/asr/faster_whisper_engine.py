@@ -23,9 +23,9 @@ MAX_SEGMENT_S = 29.0
 """Whisper's encoder has positions for 30 s."""
 
 CACHED_KERNELS = 16
-"""oneDNN, which convolves for CTranslate2 on a CPU, keeps up to 1024 kernels, one for each number of
-segments and length of context: 0.35 MiB each (measured), 360 MiB after some hours of live rooms.
-Making one anew costs less than can be measured beside the convolution."""
+"""oneDNN, which convolves for CTranslate2 on a CPU, keeps up to 1024 kernels, one for each number
+of segments and length of context: 0.35 MiB each (measured), 360 MiB after some hours of live
+rooms. Making one anew costs less than can be measured beside the convolution."""
 
 _FRAMES_A_SECOND = 100
 _SECONDS_A_TOKEN_STEP = 0.02

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from time import monotonic, perf_counter, thread_time
@@ -26,6 +27,7 @@ log = structlog.get_logger()
 Seen = ScreenText | Code
 
 IDLE_S = 0.05
+NICENESS = 5
 ALIKE = 85.0
 """Of 100 (rapidfuzz's ratio): the same text read a little differently."""
 
@@ -259,6 +261,9 @@ class ScreenWorker:
     # --- the worker's thread ------------------------------------------------------------
 
     def _run(self) -> None:
+        with suppress(OSError, AttributeError):
+            # On Linux this is the thread's own: words wait for nothing, a text stands for seconds.
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
         while self.step():
             pass
 

@@ -138,14 +138,18 @@ def judge(
     """Seconds from the end of each line to the final text that reaches it; edits, characters.
 
     How far a text reaches is the prefix of the truth that it is nearest to, less two characters.
-    A line that is never reached counts as `LATE_S` late after the last text.
+    A line that is never reached counts as `LATE_S` late after the last text. What was said before
+    the first whole line and after the last is in the text and not in the truth, and left out.
     """
     truth = "".join(line["text"] for line in lines)
+    whole = plain(told[-1][1]) if told else ""
+    whole = whole[: nearest_prefix(whole, truth)]
+    lead = len(whole) - nearest_prefix(whole[::-1], truth[::-1])
     ends = np.cumsum([len(line["text"]) for line in lines])
     reached_at = [None] * len(lines)
     last_at, final = 0.0, ""
     for at, text in told:
-        final = plain(text)
+        final = plain(text)[lead:]
         last_at = at
         reach = nearest_prefix(truth, final)
         for index, end in enumerate(ends):
@@ -155,7 +159,6 @@ def judge(
         (at if at is not None else max(last_at, line["end"]) + LATE_S) - line["end"]
         for at, line in zip(reached_at, lines, strict=True)
     ]
-    # What was said after the last whole line is in the text and not in the truth.
     final = final[: nearest_prefix(final, truth)]
     return late, Levenshtein.distance(truth, final), len(truth)
 

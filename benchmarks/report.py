@@ -6,10 +6,13 @@ import json
 import os
 import platform
 import re
+import time
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -51,9 +54,9 @@ def write_result(name: str, payload: dict[str, Any]) -> Path:
     """Write `results/<name>-<machine>-<date>.json` and return its path.
 
     The file holds `benchmark`, `date` (UTC), `machine`, `load_1m` (processes that ran or wanted to
-    over the last minute: far above what the benchmark itself uses, others were in its way) and then
-    `payload`. A second run on the
-    same day replaces the first.
+    over the last minute: far above what the benchmark itself uses, others were in its way),
+    `reference_per_s` (how fast the machine was just then: a virtual one may be half as fast an hour
+    later) and then `payload`. A second run on the same day replaces the first.
     """
     here = machine()
     now = datetime.now(UTC)
@@ -62,12 +65,28 @@ def write_result(name: str, payload: dict[str, Any]) -> Path:
         "date": now.isoformat(timespec="seconds"),
         "machine": here,
         "load_1m": _load(),
+        "reference_per_s": round(reference_per_s(), 1),
         **payload,
     }
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}-{here['name']}-{now:%Y%m%d}.json"
     path.write_text(json.dumps(body, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     return path
+
+
+def reference_per_s(seconds: float = 1.0) -> float:
+    """How often a second this machine's CPU multiplies two 256 × 256 float32 matrices on numpy.
+
+    A yardstick that no change of ours moves: speeds are compared as multiples of it.
+    """
+    rng = np.random.default_rng(0)
+    a, b = (rng.standard_normal((256, 256)).astype(np.float32) for _ in range(2))
+    count, until = 0, time.perf_counter() + seconds
+    began = time.perf_counter()
+    while time.perf_counter() < until:
+        a = np.tanh(a @ b * 0.01)
+        count += 1
+    return count / (time.perf_counter() - began)
 
 
 def _processor() -> str:

@@ -28,8 +28,8 @@ from rapidfuzz.distance import Levenshtein
 
 from benchmarks import gpu_ocr, gpu_rooms
 from benchmarks.asr import _letters
-from benchmarks.report import write_result
-from benchmarks.workload import ROOMS, reference_per_s, sound
+from benchmarks.report import reference_per_s, write_result
+from benchmarks.workload import ROOMS, sound
 from moderator import devices, load_rules
 from moderator.asr import ENGINES
 from moderator.asr.segmenter import segment_all

@@ -54,21 +54,6 @@ def frames(count: int, side: int = 960) -> list[NDArray[np.uint8]]:
     return found[:count]
 
 
-def reference_per_s(seconds: float = 1.0) -> float:
-    """How often a second this machine's CPU multiplies two 256 × 256 float32 matrices on numpy.
-
-    A yardstick that no change of ours moves: speeds are compared as multiples of it.
-    """
-    rng = np.random.default_rng(0)
-    a, b = (rng.standard_normal((256, 256)).astype(np.float32) for _ in range(2))
-    count, until = 0, time.perf_counter() + seconds
-    began = time.perf_counter()
-    while time.perf_counter() < until:
-        a = np.tanh(a @ b * 0.01)
-        count += 1
-    return count / (time.perf_counter() - began)
-
-
 def matmul_flops(device: str, dtype: str, size: int | None = None, repeats: int = 10) -> float:
     """Floating-point operations a second that torch reaches on a square product, measured."""
     import torch

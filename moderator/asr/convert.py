@@ -112,7 +112,8 @@ def write_transformers(source: Path, target: Path) -> None:
         if not name.endswith(".k_proj.bias")
     }
     target.mkdir(parents=True)
-    save_file(state, target / "model.safetensors", metadata={"format": "pt"})
+    weights = target / "model.safetensors"
+    save_file(state, weights, metadata={"format": "pt"})
     shutil.copyfile(source / "tokenizer.json", target / "tokenizer.json")
     tokens = _special_tokens(source / "tokenizer.json")
     decoding = json.loads((source / "config.json").read_text(encoding="utf-8"))
@@ -125,6 +126,8 @@ def write_transformers(source: Path, target: Path) -> None:
     ):
         text = json.dumps(body, indent=2, ensure_ascii=False) + "\n"
         (target / name).write_text(text, encoding="utf-8")
+    # safetensors writes for the owner alone; whoever may read the rest may read the weights.
+    weights.chmod((target / "config.json").stat().st_mode)
 
 
 FORMATS["openai"] = ("openai.pt", write_openai)

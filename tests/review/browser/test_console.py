@@ -229,6 +229,13 @@ def test_both_languages_and_keys_of_ones_own(desk: Desk, open_page: OpenPage) ->
     page.keyboard.press("z")
     until(page, f"document.activeElement.href !== '{first}'")
 
+    case = open_first(page, desk)
+    told = page.request.get(f"{desk.url}/api/v1/violations/{case}").json()
+    said = told["rule"]["message"].replace("{quote}", told["record"]["quote"])
+    why = page.locator("section", has_text="Rule and reason").first.inner_text()
+    assert said in why  # what the rule says, in the reader's language
+    assert told["record"]["suggestion"] in why  # and the words for the host as they are
+
 
 PAGES = ("/queue", "/rooms", f"/rooms/{ROOM}", "/check", "/dashboards", "/account")
 

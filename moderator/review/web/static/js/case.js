@@ -1,8 +1,8 @@
 // One case: everything a decision needs, and the decision.
 
 import {
-  ago, api, ask, bytes, clock, dialog, disposition, download, empty, fail, get, h, loadMeta, main, marked, may, me, muted,
-  option, percent, post, reasonText, severity, shortStamp, stamp, statusTag, t, tabStore, time, toast, tried, word, words,
+  ago, api, ask, bytes, clock, dialog, disposition, download, empty, fail, get, h, lang, loadMeta, main, marked, may, me, muted,
+  option, percent, post, readsChinese, reasonText, severity, shortStamp, stamp, statusTag, t, tabStore, time, toast, tried, word, words,
 } from "./core.js";
 import { bind, bindCommon, hint } from "./keys.js";
 import { listen } from "./events.js";
@@ -255,14 +255,17 @@ function faulty(one) {
 
 function drawWhy() {
   const { record, rule } = detail;
+  // A record is written in one language; the rule says the same in both.
+  const translated = rule !== null && readsChinese(record.explanation) !== (lang === "zh");
   const sections = [];
   const section = (title, ...children) => sections.push(h("section", {}, h("h2", {}, title), ...children));
 
   if (detail.appeals.length) section(t("case.appeals"), detail.appeals.map(appeal));
   section(t("case.rule"),
     h("p", { class: "strong" }, rule?.title ?? record.rule.title, " ", h("span", { class: "muted mono" }, `${record.rule.id} v${record.rule.version}`)),
-    h("p", {}, reasonText(record)),
-    record.suggestion ? h("p", { class: "suggest" }, h("span", { class: "label" }, t("case.instead")), record.suggestion) : null,
+    translated ? h("p", {}, rule.message.replaceAll("{quote}", record.quote)) : null,
+    h("p", { class: translated ? "muted" : "" }, reasonText(record)),
+    record.suggestion ? h("p", { class: "suggest" }, h("span", { class: "label" }, t("case.instead")), translated ? [rule.suggest.replaceAll("{quote}", record.quote), h("br")] : null, record.suggestion) : null,
     h("p", { class: "muted" }, `${t("queue.confidence")} ${percent(record.confidence)} · ${t("queue.risk")} ${percent(detail.violation.risk)}${detail.violation.occurrences > 1 ? ` · ×${detail.violation.occurrences}` : ""}`));
 
   if (detail.articles.length) {

@@ -214,6 +214,9 @@ export function ask(title, { label = "", value = "", rows = 3, required = true, 
 /** An explanation without the exemptions that the page lists by themselves. */
 export const reasonText = (record) => record.explanation.replace(`已考虑但不适用的例外：${record.exemptions_considered.join("、")}。`, "");
 
+/** Whether a sentence is Chinese, though it may quote words of another language. */
+export const readsChinese = (sentence) => (sentence.match(/[一-鿿]/gu) ?? []).length > (sentence.match(/[a-z]/giu) ?? []).length / 2;
+
 // --- how things read ------------------------------------------------------------------
 
 /** Media-clock seconds as 3:07.2 or 1:02:03. */

@@ -46,6 +46,9 @@ def test_probe_reads_the_banner() -> None:
         start_s=1.4,
         audio_start=pytest.approx(1.0),
         video_start=pytest.approx(-1.4),
+        video_codec="h264 (High)",
+        audio_codec="aac (LC)",
+        pixel_format="yuv420p",
     )
 
 

@@ -20,7 +20,8 @@ def mirror(folder: str | None, violation_id: str, held: bool, reason: str, by: s
     """Hold the record in the journal of `folder`, or lift the console's holds on it there.
 
     Nothing happens where there is no journal, or where it has no such record any more. Holds that
-    others placed there stay. Raises LM-801 and LM-810 where the journal cannot be written.
+    others placed there stay. Raises LM-801 where it is no journal, LM-803 where it cannot be
+    written.
     """
     if not folder or not (path := Path(folder) / FILE_NAME).is_file():
         return

@@ -115,8 +115,15 @@ class RunningFfmpeg:
         return self._process.poll()
 
     def wait(self, timeout_s: float) -> int:
-        """The exit status. Raises subprocess.TimeoutExpired."""
-        return self._process.wait(timeout_s)
+        """The exit status, once `info` and `errors` hold all that ffmpeg said.
+
+        Raises subprocess.TimeoutExpired.
+        """
+        status = self._process.wait(timeout_s)
+        for thread in self._threads:
+            if thread.name == _LOG_THREAD:
+                thread.join(timeout_s)
+        return status
 
     def close(self) -> None:
         """Kill and reap ffmpeg, end the threads, close every pipe. May be called again."""
@@ -283,6 +290,7 @@ def times(track: str) -> str:
     return f"{track} times"
 
 
+_LOG_THREAD = "media log"
 _LOG_LINES = 200
 _LAST_LINES = 30
 _LOG_LINE_BYTES = 1 << 16

@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from moderator.media.command import find_ffmpeg
 from moderator.media.feed import Reason, SourceSpec
 from moderator.media.ring import ClipNotReady, RingBuffer
 from moderator.media.ring_cut import Piece, cut_pieces
+from moderator.media.running import RunningFfmpeg
 from moderator.media.source import AudioBlock, MediaSource, VideoFrame, probe
 from tests.live.stations import Broadcast, Station
 from tests.live.test_faults import kill_ffmpeg_of
@@ -200,6 +202,24 @@ def test_sound_alone_makes_a_clip(told_mp4: Path, tmp_path: Path) -> None:
     assert begins_to_sound(clip.sound) == pytest.approx(0.5, abs=0.1)
     with pytest.raises(ModeratorError, match="LM-110"):
         ring.frame(1.0)
+
+
+def test_sound_alone_is_noticed_however_late_the_log_is_read(
+    told_mp4: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_log = RunningFfmpeg._read_log
+
+    def late(self: RunningFfmpeg, log: IO[bytes]) -> None:
+        time.sleep(0.7)
+        read_log(self, log)
+
+    monkeypatch.setattr(RunningFfmpeg, "_read_log", late)
+    sound = tmp_path / "sound.m4a"
+    words = ["-i", str(told_mp4), "-vn", "-c", "copy", str(sound)]
+    subprocess.run([find_ffmpeg(), "-loglevel", "error", *words], check=True)
+    with Watched(str(sound), ring=RingBuffer(tmp_path / "ring", segment_s=1)) as room:
+        room.wait_for_end()
+    assert room.sound_s == pytest.approx(4, abs=0.3)
 
 
 def test_connection_that_gave_nothing_leaves_nothing(station: Open, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ export class Player {
     this.video = h("video", { playsInline: true, preload: "auto", tabIndex: -1, "aria-label": t("case.clip") });
     this.part = h("span", { class: "strip-moment" });
     this.head = h("span", { class: "strip-head" });
-    this.strip = h("div", { class: "strip", role: "slider", tabIndex: 0, "aria-label": t("play.seek"), "aria-valuemin": 0, onpointerdown: (event) => this.#drag(event), onkeydown: (event) => this.#keyed(event) }, this.part, this.head);
+    this.strip = h("div", { class: "strip", role: "slider", tabIndex: 0, "aria-label": t("play.seek"), "aria-valuemin": 0, "aria-valuemax": 0, "aria-valuenow": 0, onpointerdown: (event) => this.#drag(event), onkeydown: (event) => this.#keyed(event) }, this.part, this.head);
     this.clock = h("span", { class: "num" });
     this.playing = this.#button("play.toggle", () => this.toggle());
     this.looping = this.#button("play.loop", () => this.toggleLoop());

@@ -85,6 +85,8 @@ sort.addEventListener("change", () => { wanted.sort = sort.value; reload(); });
 let cursor = null;
 let loading = null;
 let generation = 0;
+/** The row to stand on as soon as it is in the list, whichever reload brings it. */
+let sought = null;
 
 async function reload({ quiet = false } = {}) {
   generation += 1;
@@ -106,6 +108,8 @@ async function reload({ quiet = false } = {}) {
     if (quiet && was) list.active = page.items.findIndex((one) => one.id === was);
     else { list.active = page.items.length ? 0 : -1; list.element.scrollTop = 0; }
     list.refresh();
+    const back = page.items.findIndex((one) => one.id === sought);
+    if (back >= 0) { sought = null; list.activate(back); }
     drawTabs(counts);
     drawNotice(counts);
   } catch (error) {
@@ -214,9 +218,8 @@ async function undo() {
   if (!row_) return;
   tabStore.set("undo", "");
   toast(t("case.undid"), { kind: "good" });
+  sought = last;
   await reload({ quiet: true });
-  const at = list.items.findIndex((one) => one.id === last);
-  if (at >= 0) list.activate(at);
 }
 
 /** Take the lock of the active row, or give it back. */

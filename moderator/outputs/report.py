@@ -7,9 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from moderator.claims.rules import RulePack
 from moderator.records import (
     CATEGORIES,
     Code,
@@ -22,6 +21,9 @@ from moderator.records import (
     Utterance,
     Violation,
 )
+
+if TYPE_CHECKING:
+    from moderator.claims.rules import RulePack
 
 SCHEMA = "moderator/report@1"
 

@@ -23,7 +23,7 @@ from moderator.records import Disposition, Room, ScriptLine
 DATA = Path(__file__).parents[1] / "data"
 KNOWN = DATA / "clean_speech_known.yaml"
 
-ALARMS_PER_1000 = 15
+ALARMS_PER_1000 = 10
 """How many known alarms there may be in a thousand lines: the list is no rubbish heap."""
 PHRASE_CHARS = 9
 """A run of characters this long is a phrase; as a template it may not come back all the time."""

@@ -384,7 +384,7 @@ def test_cli_reads_scripts_in_the_encodings_people_save(
 
 
 def test_cli_one_line_of_5_mb_ends_in_bounded_time(tmp_path: Path) -> None:
-    path = script(tmp_path, f"{LAWFUL}，喜欢的朋友可以看看，" * 100_000 + VIOLATION)
+    path = script(tmp_path, f"{LAWFUL}，喜欢的朋友可以看看，" * 100_000 + f"。{VIOLATION}")
     assert path.stat().st_size > 5 << 20
     (record,) = records(moderator("check", path, "--format", "jsonl", limit_s=120))
     assert record["place"]["line"] == 1

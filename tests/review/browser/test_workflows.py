@@ -38,6 +38,43 @@ def test_rows_are_decided_locked_and_taken_back_by_key(desk: Desk, open_page: Op
         assert db.query(ViolationRow).filter_by(id=case).one().status == "open"
 
 
+def test_a_change_that_is_told_late_does_not_take_a_row_away(
+    desk: Desk, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = open_page(desk, "lin")
+    page.goto(f"{desk.url}/queue?status=open&severity=medium&severity=low")
+    page.wait_for_selector(".entry:focus")
+    case = str(page.evaluate("document.activeElement.href")).rsplit("/", 1)[1]
+    page.evaluate(
+        """(id) => {
+          window.told = [];
+          const source = new EventSource("/api/v1/events");
+          source.addEventListener("violation.updated", (event) => {
+            const data = JSON.parse(event.data);
+            if (data.id === id) window.told.push(data.status);
+          });
+          return new Promise((done) => { source.onopen = done; });
+        }""",
+        case,
+    )
+    monkeypatch.setattr("moderator.review.events.Hub._since", lambda *_: [])
+
+    page.keyboard.press("x")
+    page.wait_for_selector("[data-reason=context]")
+    page.keyboard.press("3")
+    page.wait_for_selector(f".entry[href$='{case}']", state="detached")
+    page.wait_for_selector(".entry:focus")
+    page.keyboard.press("u")
+    page.wait_for_selector(f".entry[href$='{case}']:focus")
+    assert page.evaluate("window.told") == []
+
+    monkeypatch.undo()
+    until(page, "window.told.length === 2")
+    assert page.evaluate("window.told") == ["dismissed", "open"]
+    page.wait_for_timeout(300)
+    page.wait_for_selector(f".entry[href$='{case}']:focus", timeout=1000)
+
+
 def test_the_line_being_said_stands_out_while_the_clip_plays(
     desk: Desk, open_page: OpenPage
 ) -> None:

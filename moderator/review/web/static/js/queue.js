@@ -103,10 +103,13 @@ async function reload({ quiet = false } = {}) {
     ]);
     if (mine !== generation) return;
     cursor = page.next_cursor;
-    const was = list.items[list.active]?.id;
+    const before = list.active;
+    const was = list.items[before]?.id;
     list.set(page.items);
-    if (quiet && was) list.active = page.items.findIndex((one) => one.id === was);
-    else { list.active = page.items.length ? 0 : -1; list.element.scrollTop = 0; }
+    if (quiet && was) {
+      const still = page.items.findIndex((one) => one.id === was);
+      list.active = still < 0 ? Math.min(before, page.items.length - 1) : still;
+    } else { list.active = page.items.length ? 0 : -1; list.element.scrollTop = 0; }
     list.refresh();
     const back = page.items.findIndex((one) => one.id === sought);
     if (back >= 0) { sought = null; list.activate(back); }
@@ -415,12 +418,16 @@ const settle = debounced(() => {
   else { fresh.textContent = t("queue.fresh", { count: arrived.size }); fresh.hidden = arrived.size === 0; recount(); }
 }, 400);
 
-/** A row has moved on: it is drawn again, or leaves the list it no longer belongs to. */
+/**
+ * A row has moved on: it is drawn again, or leaves the list it no longer belongs to.
+ * What is told late, of a version that the list is past, changes nothing.
+ */
 function changed(data) {
   const index = list.items.findIndex((one) => one.id === data.id);
   recount();
   if (index < 0) return;
   const item = list.items[index];
+  if (data.version < item.version) return;
   Object.assign(item, { status: data.status, version: data.version, claimed_by: data.claimed_by, claimed_until: data.claimed_until, assignee_id: data.assignee_id });
   const statuses = asked().status;
   if (statuses.length && !statuses.includes(item.status)) {

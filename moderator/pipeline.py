@@ -47,7 +47,7 @@ Progress = Callable[[float, float], None]
 def check(
     source: str | Path,
     *,
-    rules: Path | str | RulePack | None = None,
+    rules: Path | str | RulePack | CompiledRules | None = None,
     jurisdiction: str = "cn",
     room: Room | None = None,
     passports: Sequence[Passport] | Path | str = (),
@@ -67,7 +67,7 @@ def check(
         script = read_script(source, limit_mib=settings.script_limit_mib)
         report = _check_lines(
             script,
-            _engine(rules, jurisdiction, settings),
+            _compiled(rules, jurisdiction).engine(settings),
             room,
             _passports(passports, room),
             min_confidence,
@@ -76,7 +76,7 @@ def check(
     else:
         report = _check_media(
             source,
-            _engine(rules, jurisdiction, settings),
+            _compiled(rules, jurisdiction),
             room or Room(),
             _passports(passports, room),
             min_confidence,
@@ -93,7 +93,7 @@ def check(
 def check_script(
     text: str | Path | Script,
     *,
-    rules: Path | str | RulePack | None = None,
+    rules: Path | str | RulePack | CompiledRules | None = None,
     jurisdiction: str = "cn",
     room: Room | None = None,
     passports: Sequence[Passport] | Path | str = (),
@@ -110,7 +110,7 @@ def check_script(
         script = text
     return _check_lines(
         script,
-        _engine(rules, jurisdiction, settings),
+        _compiled(rules, jurisdiction).engine(settings),
         room,
         _passports(passports, room),
         min_confidence,
@@ -121,7 +121,7 @@ def check_script(
 def check_batch(
     source: Path | str,
     *,
-    rules: Path | str | RulePack | None = None,
+    rules: Path | str | RulePack | CompiledRules | None = None,
     jurisdiction: str = "cn",
     room: Room | None = None,
     passports: Sequence[Passport] | Path | str = (),
@@ -133,7 +133,7 @@ def check_batch(
     A line's own `product` passport goes before `passports`.
     """
     settings = settings or load_settings()
-    engine = _engine(rules, jurisdiction, settings)
+    engine = _compiled(rules, jurisdiction).engine(settings)
     shared = _passports(passports, room)
     for item in read_batch(source, limit_mib=settings.script_limit_mib):
         own = [passport_from(item.product, f"{source}:{item.line}")] if item.product else shared
@@ -254,7 +254,7 @@ class _Observed:
 
 def _check_media(
     source: str | Path,
-    engine: ClaimEngine,
+    rules: CompiledRules,
     room: Room,
     passports: Sequence[Passport],
     min_confidence: float,
@@ -262,7 +262,8 @@ def _check_media(
     progress: Progress | None,
 ) -> Report:
     began = perf_counter()
-    observed = _observe(source, settings, progress, engine.likenesses)
+    observed = _observe(source, settings, progress, rules)
+    engine = rules.engine(settings)
     engines = {**engine.versions, **observed.engines}
     provenance = Provenance(room, new_session(), _shown(source), engines, settings.lang)
     began_claims = perf_counter()
@@ -298,9 +299,13 @@ def _observe(
     source: str | Path,
     settings: Settings,
     progress: Progress | None,
-    likenesses: Likenesses | None = None,
+    rules: CompiledRules,
 ) -> _Observed:
-    """Listen and look: the stages run side by side while ffmpeg decodes."""
+    """Listen and look: the stages run side by side while ffmpeg decodes.
+
+    The source is opened before rules and models are loaded: one that cannot be read is told at
+    once.
+    """
     from moderator.media.hwaccel import settled
     from moderator.media.source import AudioBlock, MediaSource
 
@@ -317,7 +322,7 @@ def _observe(
     ) as media:
         speech = None
         if media.info.has_audio and settings.audio:
-            speech = _speech_stage(settings, likenesses)
+            speech = _speech_stage(settings, rules.engine(settings).likenesses)
         screen = _screen_stage(settings) if media.info.has_video and settings.video else None
         stages = [stage for stage in (speech, screen) if stage is not None]
         if not stages:
@@ -500,37 +505,52 @@ def _advised(
 # --- small things -------------------------------------------------------------------
 
 
+class CompiledRules:
+    """A rule pack for many calls of `check`: loaded and compiled once, when first needed.
+
+    `rules` and `jurisdiction` are those of `moderator.claims.rules.load_rules`.
+    """
+
+    def __init__(
+        self, rules: Path | str | RulePack | None = None, jurisdiction: str = "cn"
+    ) -> None:
+        self._rules = rules
+        self._jurisdiction = jurisdiction
+        self._engines: dict[tuple[bool, str, str], ClaimEngine] = {}
+
+    def engine(self, settings: Settings) -> ClaimEngine:
+        """The engine for the classifier's settings. Raises LM-2xx for the first bad rule."""
+        key = (settings.classifier, settings.sensitivity, settings.classifier_device)
+        if key not in self._engines:
+            if not isinstance(self._rules, RulePack):
+                self._rules = load_rules(self._rules, self._jurisdiction)
+            self._engines[key] = self._compile(self._rules, settings)
+        return self._engines[key]
+
+    @staticmethod
+    def _compile(pack: RulePack, settings: Settings) -> ClaimEngine:
+        if not settings.classifier:
+            return ClaimEngine(pack)
+        keen, device = keen_channels(settings.sensitivity), settings.classifier_device
+        return ClaimEngine(pack, semantic_matchers(pack, keen, device))
+
+
 def shipped_engine(jurisdiction: str = "cn") -> ClaimEngine:
     """The shipped rules, compiled once for the whole process."""
-    return _engine(None, jurisdiction, load_settings())
+    return _compiled(None, jurisdiction).engine(load_settings())
 
 
-def _engine(
-    rules: Path | str | RulePack | None, jurisdiction: str, settings: Settings
-) -> ClaimEngine:
-    if isinstance(rules, RulePack):
-        return _compiled(rules, settings)
-    if rules is not None:
-        return _compiled(load_rules(rules, jurisdiction), settings)
-    key = (
-        jurisdiction,
-        settings.classifier,
-        settings.sensitivity,
-        settings.classifier_device,
-    )
-    if key not in _SHIPPED:
-        _SHIPPED[key] = _compiled(load_rules(None, jurisdiction), settings)
-    return _SHIPPED[key]
+def _compiled(
+    rules: Path | str | RulePack | CompiledRules | None, jurisdiction: str
+) -> CompiledRules:
+    if isinstance(rules, CompiledRules):
+        return rules
+    if rules is None:
+        return _SHIPPED.setdefault(jurisdiction, CompiledRules(None, jurisdiction))
+    return CompiledRules(rules, jurisdiction)
 
 
-def _compiled(pack: RulePack, settings: Settings) -> ClaimEngine:
-    if not settings.classifier:
-        return ClaimEngine(pack)
-    keen, device = keen_channels(settings.sensitivity), settings.classifier_device
-    return ClaimEngine(pack, semantic_matchers(pack, keen, device))
-
-
-_SHIPPED: dict[tuple[str, bool, str, str], ClaimEngine] = {}
+_SHIPPED: dict[str, CompiledRules] = {}
 
 
 def _passports(given: Sequence[Passport] | Path | str, room: Room | None) -> list[Passport]:

@@ -451,7 +451,8 @@ def test_cli_check_gives_a_catastrophic_regex_up_and_goes_on(run: Run, tmp_path:
 
 
 def test_cli_rules_folder_without_rules_is_exit_2(run: Run, tmp_path: Path) -> None:
-    for command in (["rules", "lint"], ["rules", "test"], ["rules", "list"], ["check", "a.txt"]):
+    text = script(tmp_path, LAWFUL)
+    for command in (["rules", "lint"], ["rules", "test"], ["rules", "list"], ["check", text]):
         result = run(*command, "--rules", tmp_path / "nothing")
         assert (result.code, result.out) == (2, "")
         assert result.err.startswith("LM-209 ")

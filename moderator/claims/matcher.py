@@ -102,9 +102,13 @@ class PatternMatcher:
                             self._uses[term].append((_NEAR, len(self._nears), part))
                     self._nears.append((number, entry))
                 elif isinstance(entry, RegexMatch):
+                    whole = compile_pattern(entry.source, lexicon_terms, entry.place)
+                    parts = alternatives(entry.source)
+                    if len(parts) == 1:
+                        self._patterns.append((number, whole))
+                        continue
                     # The whole is checked too: splitting a broken one could hide its fault.
-                    compile_pattern(entry.source, lexicon_terms, entry.place)
-                    for source in alternatives(entry.source):
+                    for source in parts:
                         pattern = compile_pattern(source, lexicon_terms, entry.place)
                         self._patterns.append((number, pattern))
             for phrase in rule.unless.allow:

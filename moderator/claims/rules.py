@@ -15,13 +15,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator
-
 from moderator.claims.law import LawBook, load_law
 from moderator.claims.passports import Passport, passport_from
 from moderator.claims.rehearing import counts_from
 from moderator.claims.weighing import Weights, weights_from
-from moderator.claims.yaml_places import PlacedYaml
+from moderator.claims.yaml_places import PlacedYaml, Schema
 from moderator.errors import (
     RULE_DIR,
     RULE_DUPLICATE,
@@ -415,7 +413,7 @@ def load_rule(path: Path, law: LawBook, lexicons: dict[str, Lexicon]) -> Rule:
     """Load one rule file. Raises LM-201, LM-204, LM-207 or LM-211 with file and line."""
     placed = PlacedYaml(path)
     body = placed.mapping()
-    placed.validate(_validator("rule"))
+    placed.validate(_schema("rule"))
     references = body["law"]
     law_refs = tuple(
         law.cite(reference, placed.place(["law", index]))
@@ -478,9 +476,9 @@ def rules_home() -> Path:
 
 
 @cache
-def _validator(name: str) -> Draft202012Validator:
-    schema = json.loads((rules_home() / "schema" / f"{name}.schema.json").read_text("utf-8"))
-    return Draft202012Validator(schema)
+def _schema(name: str) -> Schema:
+    path = rules_home() / "schema" / f"{name}.schema.json"
+    return Schema(json.loads(path.read_text("utf-8")))
 
 
 def _aids(own: Path, shipped: Path) -> dict[str, Path]:
@@ -500,7 +498,7 @@ def _load_lexicons(folders: list[Path]) -> dict[str, Lexicon]:
         for path in sorted(folder.glob("*.yaml")):
             placed = PlacedYaml(path)
             body = placed.mapping()
-            placed.validate(_validator("lexicon"))
+            placed.validate(_schema("lexicon"))
             lexicons[body["name"]] = Lexicon(
                 name=body["name"],
                 terms=tuple(dict.fromkeys(str(term).lower() for term in body["terms"])),
@@ -567,7 +565,7 @@ def _across_part(
 
 def _exemptions(placed: PlacedYaml, law: LawBook) -> tuple[Exemption, ...]:
     """The exemptions of a pack. Raises LM-204 or LM-207 with file and line."""
-    placed.validate(_validator("exemptions"))
+    placed.validate(_schema("exemptions"))
     return tuple(
         Exemption(
             id=entry["id"],

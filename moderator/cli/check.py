@@ -27,9 +27,9 @@ from moderator.records import Disposition, Room
 
 if TYPE_CHECKING:
     from moderator.claims.passports import Passport
-    from moderator.claims.rules import RulePack
     from moderator.config import Settings
     from moderator.outputs.report import Report
+    from moderator.pipeline import CompiledRules
 
 
 class Format(StrEnum):
@@ -91,9 +91,9 @@ def check_command(
     Exit 0: nothing at or above --fail-on. 1: something. 2: the call or the input is wrong.
     """
     from moderator.claims.passports import load_passports
-    from moderator.claims.rules import load_rules
     from moderator.config import load_settings
     from moderator.outputs.formats import write
+    from moderator.pipeline import CompiledRules
     from moderator.rooms import load_room
 
     settings = load_settings(
@@ -101,7 +101,7 @@ def check_command(
     )
     known = load_passports(passports) if passports else []
     the_room = load_room(room) if room else None
-    call = _CheckCall(load_rules(rules, jurisdiction), the_room, known, min_confidence, settings)
+    call = _CheckCall(CompiledRules(rules, jurisdiction), the_room, known, min_confidence, settings)
     targets = _targets(inputs, out)
     _refuse_unfit(inputs, output, targets)
     found: list[Report] = []
@@ -131,7 +131,7 @@ def check_command(
 class _CheckCall:
     """One `moderator check`: what every input of it shares."""
 
-    pack: RulePack
+    rules: CompiledRules
     room: Room | None
     passports: list[Passport]
     min_confidence: float
@@ -141,7 +141,7 @@ class _CheckCall:
         from moderator.pipeline import check, check_batch
 
         common: dict[str, Any] = {
-            "rules": self.pack,
+            "rules": self.rules,
             "room": self.room,
             "passports": self.passports,
             "min_confidence": self.min_confidence,

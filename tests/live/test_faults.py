@@ -73,7 +73,9 @@ def test_gap_is_as_long_as_the_outage(station: Open, room_mp4: Path) -> None:
         time.sleep(2)
         broadcast.refusing = None
         room.wait_for(lambda: bool(room.gaps))
-        assert room.gaps[0].duration_s == pytest.approx(broadcast.began[1] - ended, abs=0.8)
+        there = time.monotonic()
+        # From the last sound before to the first after it; a busy machine is slow to decode it.
+        assert broadcast.began[1] - ended - 0.8 <= room.gaps[0].duration_s <= there - ended + 0.8
         room.check_time_runs_forward()
     assert room.feed.stats.gap_s == pytest.approx(room.gaps[0].duration_s)
 

@@ -421,15 +421,26 @@ def test_matrix_with_a_given_password_there_is_only_changing_it(world: World) ->
     assert wrong == []
 
 
-def test_matrix_every_scope_of_a_token_opens_its_routes_and_no_other(world: World) -> None:
+def test_matrix_every_scope_of_a_token_opens_its_routes_and_no_other(
+    world: World, backend: str
+) -> None:
     wrong = []
     admin = world.caller("admin", "a")
-    for scope in Permission:
+    routes = [
+        route
+        for route, expect in TABLE.items()
+        if not (expect.needs is None or expect.page or expect.stream)
+    ]
+    for number, scope in enumerate(Permission):
         made = admin.post("/auth/tokens", {"name": str(scope), "scopes": [str(scope)]}).json()
         http = world.anonymous()
         http.headers["Authorization"] = f"Bearer {made['token']}"
-        for (method, path), expect in TABLE.items():
-            if expect.needs is None or expect.page or expect.stream or expect.needs is scope:
+        # What a token may is decided above the database: the second sees every scope and every
+        # route, not every pair.
+        share = routes if backend == "sqlite" else routes[number :: len(Permission)]
+        for method, path in share:
+            expect = TABLE[method, path]
+            if expect.needs is scope:
                 continue
             options = dict(expect.extra)
             if expect.body is not None:

@@ -11,6 +11,7 @@ LONGEST = (
     "test_pipeline.py",
     "sinks/test_kill.py",
     "live/test_watch.py",
+    "review/test_live.py",
     "asr/test_same_weights.py",
     "asr/test_faster_whisper_engine.py",
     "review/test_matrix.py",

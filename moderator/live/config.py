@@ -282,7 +282,11 @@ class DegradationConfig(_Strict):
         description="Frames are so many times rarer after `frames`.",
     )
     low_risk: float = Field(
-        0.5, ge=0, le=1, title="Low risk", description="Rooms up to this risk are low-risk ones."
+        0.3,
+        ge=0,
+        le=1,
+        title="Low risk",
+        description="Rooms up to this risk are low-risk ones; a room that says nothing has 0.5.",
     )
 
     @field_validator("order")

@@ -34,6 +34,8 @@ UNKNOWN_CERTAINTY = 0.5
 LEAST_LOOSE_SCORE = 0.6
 UNSURE = 0.6
 """Mean confidence below which what was written may be another word of the same sound."""
+LONGEST_BESIDE = 2
+"""Characters on either side of a likeness within which an ordinary word may hold it."""
 LOOSE_SYLLABLES = 4
 LEARNED_SYLLABLES = 3
 LEARNED_DISTANCE = 0.3
@@ -60,9 +62,9 @@ class SoundHit:
 class SoundIndex:
     """All terms that may be found by sound. `find` is read-only and thread-safe.
 
-    `everyday` are ordinary words that sound like a term (敌意 like 第一): what was written as
-    one of them was most likely meant so. `spoken` are further terms, looked for in speech alone and
-    where the recogniser was unsure.
+    `everyday` are ordinary words that sound like a term (敌意 like 第一) or in which something does
+    (国家机关): what was written as one of them was most likely meant so. `spoken` are further
+    terms, looked for in speech alone and where the recogniser was unsure.
     """
 
     def __init__(
@@ -95,7 +97,7 @@ class SoundIndex:
         return _apart(
             hit
             for hit in _alike(self._automaton, text, sound_of(text))
-            if text[hit.begin : hit.end] not in self._everyday
+            if not self._is_everyday(text, hit)
         )
 
     def find_loosely(self, text: str, certainty: Sequence[float] | None = None) -> list[SoundHit]:
@@ -109,7 +111,7 @@ class SoundIndex:
         loose = [
             hit
             for hit in self._loose.find(text, coded, certainty)
-            if text[hit.begin : hit.end] not in self._everyday
+            if not self._is_everyday(text, hit)
         ]
         return _apart([*self._unsure(text, coded, certainty), *loose])
 
@@ -118,13 +120,20 @@ class SoundIndex:
     ) -> Iterator[SoundHit]:
         """What sounds alike and is a term of all channels, or was written with doubt."""
         for hit in _alike(self._spoken, text, coded):
-            everyday = text[hit.begin : hit.end] in self._everyday
-            if hit.term in self._terms and not everyday:
+            if hit.term in self._terms and not self._is_everyday(text, hit):
                 yield hit
             elif certainty is not None:
                 sure = sum(certainty[hit.begin : hit.end]) / (hit.end - hit.begin)
                 if sure < UNSURE:
                     yield replace(hit, score=hit.score * (1.0 - CERTAINTY_WEIGHT * sure))
+
+    def _is_everyday(self, text: str, hit: SoundHit) -> bool:
+        """Whether the place is, or lies in, an ordinary word."""
+        return any(
+            text[begin:end] in self._everyday
+            for begin in range(max(0, hit.begin - LONGEST_BESIDE), hit.begin + 1)
+            for end in range(hit.end, min(len(text), hit.end + LONGEST_BESIDE) + 1)
+        )
 
 
 def _automaton(terms: Iterable[str]) -> ahocorasick.Automaton:

@@ -30,6 +30,8 @@ IDLE_S = 0.05
 NICENESS = 5
 ALIKE = 85.0
 """Of 100 (rapidfuzz's ratio): the same text read a little differently."""
+RUNNING = 8
+"""Characters of a running text that were there a frame ago, from which on it is told of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,8 @@ class ScreenWatch:
     """Tells of each text once while it is still on the screen, and once when it has gone.
 
     A text is told of when two frames in a row agree on it, so that one caught in the middle of
-    an animation accuses nobody. One that is read a little differently later is the same text,
+    an animation accuses nobody. Of one that runs through the picture and grows from frame to frame,
+    what was there before is enough. One that is read a little differently later is the same text,
     unless a digit has changed: another price is another text.
     """
 
@@ -84,7 +87,7 @@ class ScreenWatch:
             seen
             for seen in on_screen
             if self._known(seen) is None
-            and (isinstance(seen, Code) or any(_same_place(one, seen) for one in self._maybe))
+            and (isinstance(seen, Code) or any(_bears_out(one, seen) for one in self._maybe))
         ]
         new += settled
         self._told += settled
@@ -114,8 +117,11 @@ def _same(one: Seen, other: Seen) -> bool:
     return fuzz.ratio(one.text, other.text) >= ALIKE
 
 
-def _same_place(one: Seen, other: Seen) -> bool:
-    return one.channel == other.channel and one.text == other.text
+def _bears_out(before: Seen, now: Seen) -> bool:
+    """Whether the frame before had this text, or a good part of one that has grown since."""
+    if before.channel != now.channel:
+        return False
+    return before.text == now.text or (len(before.text) >= RUNNING and before.text in now.text)
 
 
 def _digits(text: str) -> str:

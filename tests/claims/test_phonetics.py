@@ -90,6 +90,14 @@ def test_phonetics_loosely_knows_the_recognisers_own_mistakes() -> None:
     assert hits(taught, "糖腰病", 0.3) == [("糖尿病", "糖腰病")]
 
 
+@pytest.mark.parametrize("heard", ["国家机关", "这是国家机关发的"])
+def test_phonetics_what_lies_in_an_everyday_word_is_that_word(heard: str) -> None:
+    index = SoundIndex(["国家级"], everyday=["国家机关"])
+    assert index.find(heard) == []
+    assert index.find_loosely(heard) == []
+    assert [hit.term for hit in index.find("国家机的品质")] == ["国家级"]
+
+
 def test_phonetics_everyday_word_may_be_a_term_where_the_recogniser_was_unsure() -> None:
     index = SoundIndex(["第一"], everyday=["敌意"])
     assert hits(index, "销量敌意", 0.95) == []

@@ -31,6 +31,16 @@ def test_screen_watch_half_a_word_of_an_animation_is_not_told() -> None:
     assert watch.update([whole], []) == ([whole], [])
 
 
+def test_screen_watch_a_running_text_is_told_before_all_of_it_has_run_through() -> None:
+    watch = ScreenWatch()
+    run = "新来的朋友看公告·大师开光加持·助你财运亨通·拍下四十八小时内发货"
+    assert watch.update([screen_text(run[:12])], []) == ([], [])
+    first, second = screen_text(run[:20]), screen_text(run[:34])
+    assert watch.update([first], []) == ([first], [])
+    assert watch.update([second], []) == ([second], [])
+    assert watch.update([screen_text(run)], [])[0] == []
+
+
 def test_screen_watch_tells_of_what_was_gone_at_once_when_it_ends() -> None:
     text = screen_text("限时")
     assert ScreenWatch().update([], [text]) == ([text], [(text, text)])

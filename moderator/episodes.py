@@ -211,7 +211,7 @@ def _record(episode: Episode) -> Violation:
             finding.match.matched,
         ),
         explanation=explanation(finding, observation.channel, provenance.lang),
-        suggestion=rule.suggest.of(provenance.lang),
+        suggestion=finding.suggestion.of(provenance.lang),
         product=finding.product,
         exemptions_considered=finding.exemptions_considered,
         engine=provenance.engine,

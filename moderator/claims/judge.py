@@ -67,6 +67,7 @@ class Finding:
     product: str | None
     exemptions_considered: tuple[str, ...]
     reasons: tuple[Text, ...]
+    suggestion: Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,7 @@ class Judge:
     """Rules on matches with the words of one rule pack. Stateless between calls."""
 
     def __init__(self, pack: RulePack) -> None:
+        self._pack = pack
         self._context = ContextReader(pack.context)
         self._weights = pack.weights
         self._facts = FactBook(pack.facts)
@@ -212,6 +214,7 @@ class Judge:
             product=_known_as(product.passport),
             exemptions_considered=tuple(considered),
             reasons=tuple(reasons),
+            suggestion=self._pack.rewrite(rule, product.category or product.inferred),
         )
 
     def _exempt(

@@ -40,6 +40,7 @@ AIDS = (
     "facts.yaml",
     "audiences.yaml",
     "exemptions.yaml",
+    "rewrites.yaml",
     "talk_words.txt",
 )
 """What a pack holds beside its rules; a pack without one of them takes the shipped one."""
@@ -242,6 +243,8 @@ class Rule:
     needs: tuple[str, ...]
     message: Text
     suggest: Text
+    suggest_goods: frozenset[str]
+    """The goods that `suggest` speaks of; empty: of any."""
     path: Path
     must_find: tuple[RuleTest, ...] = field(default=(), repr=False)
     must_pass: tuple[RuleTest, ...] = field(default=(), repr=False)
@@ -273,6 +276,8 @@ class RulePack:
     facts: dict[str, Any]
     audiences: dict[str, Any]
     exemptions: tuple[Exemption, ...]
+    rewrites: dict[str, Text]
+    """Product category → lawful words, where a rule's own speak of other goods."""
     weights: Weights | None
     talk_words: dict[str, int]
     version: str
@@ -297,6 +302,12 @@ class RulePack:
             if name in self.lexicons
             for term in self.lexicons[name].terms
         }
+
+    def rewrite(self, rule: Rule, goods: str | None) -> Text:
+        """Lawful words for what `rule` found, said of `goods` (a product category, or None)."""
+        if goods is None or not rule.suggest_goods or goods in rule.suggest_goods:
+            return rule.suggest
+        return self.rewrites.get(goods) or self.rewrites.get("other") or rule.suggest
 
     def sounded_terms(self) -> set[str]:
         """Every term that may be found by sound."""
@@ -380,6 +391,7 @@ def load_rules(folder: Path | str | None = None, jurisdiction: str = "cn") -> Ru
         exemptions = _exemptions(
             PlacedYaml(aids["exemptions.yaml"]), load_law(shipped / "law") if borrowed else law
         )
+    rewrites = PlacedYaml(aids["rewrites.yaml"]).mapping() if "rewrites.yaml" in aids else {}
     glyphs = PlacedYaml(aids["near_glyphs.yaml"]).mapping() if "near_glyphs.yaml" in aids else {}
     return RulePack(
         jurisdiction=jurisdiction,
@@ -404,6 +416,7 @@ def load_rules(folder: Path | str | None = None, jurisdiction: str = "cn") -> Ru
         facts=facts,
         audiences=audiences,
         exemptions=exemptions,
+        rewrites={str(goods): Text(**words) for goods, words in rewrites.get("goods", {}).items()},
         version=f"{jurisdiction}-{digest.hexdigest()[:12]}",
         folder=own,
     )
@@ -453,7 +466,8 @@ def load_rule(path: Path, law: LawBook, lexicons: dict[str, Lexicon]) -> Rule:
         ),
         needs=tuple(body.get("needs", ())),
         message=Text(**body["message"]),
-        suggest=Text(**body["suggest"]),
+        suggest=Text(body["suggest"]["zh"], body["suggest"]["en"]),
+        suggest_goods=frozenset(body["suggest"].get("goods", ())),
         path=path,
         must_find=tuple(
             _test(entry, placed, ["tests", "violation", index])

@@ -103,6 +103,23 @@ def test_engine_needs_turns_into_needs_proof_and_a_document_makes_it_lawful(load
     assert findings(pack, "最好", proven) == []
 
 
+def test_engine_rewrite_speaks_of_the_goods_on_sale(load: Load) -> None:
+    of_food = {"zh": "只说口味", "en": "Taste only", "goods": ["food"]}
+    pack = load(rule(suggest=of_food))
+    shipped = pack.rewrites["cosmetic"].zh
+    assert findings(pack, "最好")[0].finding.suggestion.zh == "只说口味"
+    for category, expected in (
+        ("food", "只说口味"),
+        ("cosmetic", shipped),
+        ("travel", pack.rewrites["other"].zh),
+    ):
+        passport = passport_from({"name": "样品", "category": category}, "test")
+        assert findings(pack, "最好", passport)[0].finding.suggestion.zh == expected
+    anything = load(rule())
+    cream = passport_from({"name": "面霜", "category": "cosmetic"}, "test")
+    assert findings(anything, "最好", cream)[0].finding.suggestion.zh == "换成具体事实"
+
+
 def test_engine_unknown_product_follows_the_rule(load: Load) -> None:
     for mode, expected in (
         ("suspect", [Disposition.SUSPECT]),

@@ -41,6 +41,7 @@ AIDS = (
     "audiences.yaml",
     "exemptions.yaml",
     "rewrites.yaml",
+    "small_talk.yaml",
     "talk_words.txt",
 )
 """What a pack holds beside its rules; a pack without one of them takes the shipped one."""
@@ -278,6 +279,8 @@ class RulePack:
     exemptions: tuple[Exemption, ...]
     rewrites: dict[str, Text]
     """Product category → lawful words, where a rule's own speak of other goods."""
+    small_talk: tuple[str, ...]
+    """Words that say nothing of goods."""
     weights: Weights | None
     talk_words: dict[str, int]
     version: str
@@ -392,6 +395,7 @@ def load_rules(folder: Path | str | None = None, jurisdiction: str = "cn") -> Ru
             PlacedYaml(aids["exemptions.yaml"]), load_law(shipped / "law") if borrowed else law
         )
     rewrites = PlacedYaml(aids["rewrites.yaml"]).mapping() if "rewrites.yaml" in aids else {}
+    small_talk = PlacedYaml(aids["small_talk.yaml"]).mapping() if "small_talk.yaml" in aids else {}
     glyphs = PlacedYaml(aids["near_glyphs.yaml"]).mapping() if "near_glyphs.yaml" in aids else {}
     return RulePack(
         jurisdiction=jurisdiction,
@@ -417,6 +421,7 @@ def load_rules(folder: Path | str | None = None, jurisdiction: str = "cn") -> Ru
         audiences=audiences,
         exemptions=exemptions,
         rewrites={str(goods): Text(**words) for goods, words in rewrites.get("goods", {}).items()},
+        small_talk=tuple(str(word) for words in small_talk.values() for word in words),
         version=f"{jurisdiction}-{digest.hexdigest()[:12]}",
         folder=own,
     )

@@ -1,0 +1,38 @@
+"""Small talk of a live room: sentences whose every word says nothing of goods.
+
+A classifier taught on claims and their near misses has read few greetings and link numbers, and
+what it makes of them means little. Which words count is data of the rule pack
+(`rules/cn/small_talk.yaml`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+_NUMBER = frozenset("0123456789.零〇一二两三四五六七八九十百千万半点")
+_PAUSE = frozenset(" ，,。.！!？?、；;：:…~～-—“”\"'（）()\t\n\u3000")
+
+
+class SmallTalk:
+    """`covers` says whether a sentence is made of the words, numbers and pauses alone."""
+
+    def __init__(self, words: Iterable[str] = ()) -> None:
+        self._words = frozenset(word for word in words if word)
+        self._longest = max(map(len, self._words), default=0)
+
+    def covers(self, sentence: str) -> bool:
+        """Linear in the length of the sentence; False for one without words."""
+        if not self._longest:
+            return False
+        reached = {0}
+        size, said = len(sentence), False
+        for at in range(size):
+            if at not in reached:
+                continue
+            if sentence[at] in _PAUSE or sentence[at] in _NUMBER:
+                reached.add(at + 1)
+            for length in range(1, min(self._longest, size - at) + 1):
+                if sentence[at : at + length] in self._words:
+                    reached.add(at + length)
+                    said = True
+        return said and size in reached

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pytest
+
+from moderator.claims.classifier import installed_classifier, semantic_matchers
+from moderator.claims.engine import ClaimEngine, ClaimSession
+from moderator.claims.rules import load_rules
+from moderator.claims.small_talk import SmallTalk
+from moderator.records import Room, ScriptLine
+
+ORDINARY = [
+    "姐妹们看过来",
+    "来了来了老铁们",
+    "一号链接已经上了",
+    "家人们点点关注不迷路",
+    "三二一上链接",
+    "没拍到的扣个一",
+    "抢到的回来告诉我一声",
+    "快递走的中通",
+    "买二送一",
+    "想看哪款打在公屏上",
+]
+
+
+def test_small_talk_is_words_numbers_and_pauses_alone() -> None:
+    talk = SmallTalk(["上", "上了", "链接", "号"])
+    assert talk.covers("1号链接，上了！")
+    assert talk.covers("三十二号 上")
+    assert not talk.covers("1号链接治病")
+    assert not talk.covers("治病1号链接")
+    assert not talk.covers("三十二")
+    assert not talk.covers("")
+    assert not SmallTalk().covers("上")
+
+
+def test_small_talk_long_sentences_take_no_longer_than_they_are() -> None:
+    talk = SmallTalk(["上", "上上", "上上上"])
+    assert talk.covers("上" * 20_000)
+    assert not talk.covers("上" * 20_000 + "药")
+
+
+def test_small_talk_of_the_shipped_pack_holds_no_word_that_a_rule_looks_for() -> None:
+    pack = load_rules()
+    diseases = {
+        term
+        for name in ("disease", "symptom", "organ", "drug_name")
+        for term in pack.lexicons[name].terms
+    }
+    assert not diseases & set(pack.small_talk)
+    risky = "药病治疗效赚最微私专利医秘"
+    assert [word for word in pack.small_talk if set(word) & set(risky)] == []
+
+
+@pytest.mark.parametrize("line", ORDINARY)
+def test_small_talk_is_suspected_of_nothing(line: str) -> None:
+    pack = load_rules()
+    if installed_classifier() is None:
+        pytest.skip("the classifier is not installed")
+    engine = ClaimEngine(pack, semantic_matchers(pack, keen=None))
+    assert ClaimSession(engine, Room(), []).observe(ScriptLine(line)) == []

@@ -4,7 +4,7 @@
     python -m benchmarks.accuracy --cases my.jsonl    # {"text", "verdict", "category", "product"?}
     python -m benchmarks.accuracy --skip-rooms        # text only: seconds instead of minutes
 
-Five questions, five parts:
+Six questions, six parts:
 
 - *rooms*: each sample room through the whole pipeline against its truth file. A planted violation
   is found as `samples/truth.py` says: channel, time (2 s of slack), and the category or the words.
@@ -14,6 +14,8 @@ Five questions, five parts:
   of the rules; neither rules nor classifier were tuned on them. Much of it is evasive on purpose.
 - *exam* (`exam.jsonl`): sentences in the manner of transcripts, written by another hand; never
   trained or tuned on, and looked at in its totals only.
+- *short lines* (`short_lines.jsonl`): ordinary ones of 2 to 14 characters, and unlawful ones as
+  short, by a third hand; never trained on. `SHORT_ODDS` of the classifier was chosen by them.
 - *clean speech*: harmless talk, and of it the files that the classifier was not trained on; flags
   an hour at 240 characters a minute, a fluent host's pace.
 
@@ -53,6 +55,7 @@ from samples.truth import compare
 REPOSITORY = Path(__file__).parents[1]
 ROOMS = REPOSITORY / "samples" / "rooms"
 EXAM = Path(__file__).with_name("exam.jsonl")
+SHORT = Path(__file__).with_name("short_lines.jsonl")
 SHARED_CASES = REPOSITORY.parent / "shared" / "dev-cases.jsonl"
 CHARS_PER_HOUR = 240 * 60
 
@@ -146,8 +149,9 @@ def score_texts(
     }
     every = [row for rows in held.values() for row in rows]
     scores["corpus"]["together"] = score_corpus(engine, every, "together", console)
-    exam = [json.loads(line) for line in EXAM.read_text(encoding="utf-8").splitlines()]
-    scores["exam"] = score_corpus(engine, exam, EXAM.name, console)
+    for path in (EXAM, SHORT):
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        scores[path.stem] = score_corpus(engine, lines, path.name, console)
     scores["clean_speech"] = score_clean(engine, console, show)
     return scores
 
@@ -185,7 +189,7 @@ def score_corpus(
     """The product's category is given as a passport would."""
     groups: dict[str, Score] = defaultdict(Score)
     for case in rows:
-        flags = flag(engine, case["text"], category=case["product"])
+        flags = flag(engine, case["text"], category=case.get("product"))
         for label in ("all", *case["labels"]):
             score = groups[label]
             if case["labels"]:

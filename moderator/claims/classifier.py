@@ -41,10 +41,9 @@ MIN_CHARS = 5
 """Fewer characters say too little to suspect anyone."""
 SHORT_CHARS = 12
 SHORT_ODDS = 2.25
-"""A sentence of at most `SHORT_CHARS` is suspected at odds so many times those of the threshold.
-Of 1,500 ordinary short lines that the network had not read it would flag 4.5 % at 0.8 and 1.7 % at
-0.9, and of short unlawful ones find 75 % and 60 % (dev: 85 % and 74 %): few such lines were among
-what it was taught on."""
+"""A sentence of at most `SHORT_CHARS` is suspected at odds so many times those of the threshold:
+few as short were among what the network was taught on. Of 1,500 ordinary short lines it would
+flag 7.5 % at 0.8 and 3.5 % at 0.9 (`benchmarks/short_lines.jsonl`)."""
 MAX_SOUNDS = 128
 KEEN_CHANNELS: frozenset[str] = frozenset({"script"})
 """Where it costs little to be shown too much: a script is looked through before it is said."""

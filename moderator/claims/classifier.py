@@ -42,8 +42,8 @@ MIN_CHARS = 5
 SHORT_CHARS = 12
 SHORT_ODDS = 2.25
 """A sentence of at most `SHORT_CHARS` is suspected at odds so many times those of the threshold:
-few as short were among what the network was taught on. Of 1,500 ordinary short lines it would
-flag 7.5 % at 0.8 and 3.5 % at 0.9 (`benchmarks/short_lines.jsonl`)."""
+few as short were among what the network was taught on (`short_lines` in the results of
+`benchmarks/accuracy.py`)."""
 MAX_SOUNDS = 128
 KEEN_CHANNELS: frozenset[str] = frozenset({"script"})
 """Where it costs little to be shown too much: a script is looked through before it is said."""

@@ -104,12 +104,13 @@ class PatternMatcher:
                 elif isinstance(entry, RegexMatch):
                     whole = compile_pattern(entry.source, lexicon_terms, entry.place)
                     parts = alternatives(entry.source)
-                    if len(parts) == 1:
-                        self._patterns.append((number, whole))
-                        continue
                     # The whole is checked too: splitting a broken one could hide its fault.
                     for source in parts:
-                        pattern = compile_pattern(source, lexicon_terms, entry.place)
+                        pattern = (
+                            whole
+                            if len(parts) == 1
+                            else compile_pattern(source, lexicon_terms, entry.place)
+                        )
                         self._patterns.append((number, pattern))
             for phrase in rule.unless.allow:
                 self._uses[phrase.lower()].append((_ALLOW, number, 0))

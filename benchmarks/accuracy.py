@@ -132,6 +132,9 @@ class WeighsOnly:
     def meaning(self, text: Normalised) -> Meaning:
         return self.reader.meaning(text)
 
+    def spoken(self, text: Normalised, since: int = 0) -> list[float]:
+        return self.reader.spoken(text, since)
+
 
 def score_texts(
     engine: ClaimEngine, cases: Path | None, console: Console, show: bool

@@ -374,10 +374,10 @@ def _speech_stage(settings: Settings, likenesses: Likenesses | None) -> _Speech:
 
 def _screen_stage(settings: Settings) -> _Screen:
     from moderator.vision import screen_engine
+    from moderator.vision.codes import ZxingCodes
 
     ocr = screen_engine(settings)
     try:
-        from moderator.vision.codes import ZxingCodes
         from moderator.vision.reader import ScreenReader
     except ImportError as error:
         raise ModeratorError(

@@ -44,6 +44,8 @@ SHORT_ODDS = 2.25
 """A sentence of at most `SHORT_CHARS` is suspected at odds so many times those of the threshold:
 few as short were among what the network was taught on (`short_lines` in the results of
 `benchmarks/accuracy.py`)."""
+LONG_CHARS, NEAR_CHARS = 32, 12
+"""Of a sentence longer than the first, so much on either side of a match is read as well."""
 MAX_SOUNDS = 128
 KEEN_CHANNELS: frozenset[str] = frozenset({"script"})
 """Where it costs little to be shown too much: a script is looked through before it is said."""
@@ -60,8 +62,7 @@ class Reading:
 
     @property
     def log_odds(self) -> float:
-        chance = min(max(self.score, 1e-6), 1.0 - 1e-6)
-        return log(chance / (1.0 - chance))
+        return log_odds(self.score)
 
 
 class Classifier:
@@ -134,41 +135,65 @@ class SemanticMatcher:
         by_sound: bool,
         certainty: Sequence[float] | None = None,
         channel: str = "",
+        leaning: float = 0.0,
     ) -> list[Match]:
         """At most one label a sentence; the match spans the sentence. Sound makes no difference.
 
-        Sentences of small talk are not read.
+        Sentences of small talk are not read. `leaning` moves the usual thresholds, down to the keen
+        ones at most.
         """
         keen = self._keen is None or channel in self._keen
         found = []
-        for begin, end in sentences(text.text):
-            if self._small_talk.covers(text.text[begin:end]):
-                continue
-            reading = self._classifier.read(text.text[begin:end])
+        for begin, end, reading in self._readings(text):
+            short = log(SHORT_ODDS) if end - begin <= SHORT_CHARS else 0.0
             for entry, rule in self._rules.get(reading.label, ()):
-                if _reaches(reading, entry.keen if keen else entry.threshold, end - begin):
+                lowest = log_odds(entry.keen)
+                usual = lowest if keen else log_odds(entry.threshold)
+                needed = usual if keen else max(lowest, usual - leaning)
+                if reading.log_odds >= needed + short:
+                    words = text.text[begin:end]
+                    by_room = reading.log_odds < usual + short
                     found.append(
-                        Match(rule, begin, end, "semantic", reading.score, text.text[begin:end])
+                        Match(rule, begin, end, "semantic", reading.score, words, by_room=by_room)
                     )
         return found
 
+    def spoken(self, text: Normalised, since: int = 0) -> list[float]:
+        """The log-odds of each sentence that ends after the offset `since` of `text.original`; of
+        small talk none."""
+        return [
+            reading.log_odds
+            for begin, end, reading in self._readings(text)
+            if text.span(begin, end)[1] > since
+        ]
+
     def meaning(self, text: Normalised) -> Callable[[int, int], float]:
         """The log-odds that what stands around a place of `text` is unlawful: of the sentences that
-        the place touches, the highest."""
+        the place touches, the highest. A long one is also read near the place alone: a claim in
+        passing is drowned by the harmless talk about it."""
         spans = list(sentences(text.text))
 
         def around(begin: int, end: int) -> float:
-            touched = [text.text[b:e] for b, e in spans if b < end and begin < e]
-            touched = touched or [text.text[begin:end]]
-            return max(self._classifier.read(part).log_odds for part in touched)
+            touched = [(b, e) for b, e in spans if b < end and begin < e] or [(begin, end)]
+            near = [
+                (max(b, begin - NEAR_CHARS), min(e, end + NEAR_CHARS))
+                for b, e in touched
+                if e - b > LONG_CHARS
+            ]
+            return max(self._classifier.read(text.text[b:e]).log_odds for b, e in touched + near)
 
         return around
 
+    def _readings(self, text: Normalised) -> Iterator[tuple[int, int, Reading]]:
+        for begin, end in sentences(text.text):
+            if not self._small_talk.covers(text.text[begin:end]):
+                yield begin, end, self._classifier.read(text.text[begin:end])
 
-def _reaches(reading: Reading, threshold: float, chars: int) -> bool:
-    if chars > SHORT_CHARS:
-        return reading.score >= threshold
-    return reading.score >= SHORT_ODDS * threshold / (1.0 + (SHORT_ODDS - 1.0) * threshold)
+
+def log_odds(chance: float) -> float:
+    """Natural logarithm of chance : 1 − chance, for chances from a millionth to all but one."""
+    chance = min(max(chance, 1e-6), 1.0 - 1e-6)
+    return log(chance / (1.0 - chance))
 
 
 def keen_channels(sensitivity: str) -> Collection[str] | None:

@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 
 from moderator.claims.across import AcrossFinder, Joined, Recently, Seen
 from moderator.claims.audience import RAISED, Audience, AudienceReader
+from moderator.claims.base_rate import BaseRate
 from moderator.claims.disguises import Disguises
 from moderator.claims.judge import Acquittal, Finding, Judge, Meaning, Ruling
 from moderator.claims.matcher import ClaimMatcher, Match, PatternMatcher
@@ -60,9 +61,12 @@ READ_CHANNELS = frozenset({"speech", "script"})
 
 @runtime_checkable
 class ReadsMeaning(Protocol):
-    """A matcher that can also say how likely what stands around a match is unlawful."""
+    """A matcher that can also say how likely what stands around a match is unlawful, and each
+    sentence that ends after the offset `since` of `text.original`, both in log-odds."""
 
     def meaning(self, text: Normalised) -> Meaning: ...
+
+    def spoken(self, text: Normalised, since: int = 0) -> list[float]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,15 +147,17 @@ class ClaimEngine:
         channel: str,
         relistened: Sequence[Relistened] = (),
         confidences: Sequence[float] | None = None,
+        leaning: float = 0.0,
     ) -> list[Ruling]:
         """Every match in `text` with what became of it, findings and acquittals alike.
 
         Speech is read a second time without its pause marks, which the recogniser guesses.
         `relistened` is what the second listen said, and `confidences` how sure the recogniser was
-        of each character, both by offsets in `text.original`.
+        of each character, both by offsets in `text.original`. `leaning` is the room's, as in
+        `ClaimMatcher`.
         """
         again = {(one.begin, one.end, one.term): one for one in relistened}
-        found = self._rule_on(text, product, channel, again, confidences)
+        found = self._rule_on(text, product, channel, again, confidences, leaning)
         if channel != "speech":
             return found
         covered = {
@@ -169,11 +175,11 @@ class ClaimEngine:
 
         flowing = without_pauses(text)
         if flowing is not text:
-            add(self._rule_on(flowing, product, channel, again, confidences), flowing)
+            add(self._rule_on(flowing, product, channel, again, confidences, leaning), flowing)
         if confidences is not None:
             guess = self._reheard(flowing, confidences)
             if guess.text != flowing.text:
-                add(self._rule_on_guess(guess, flowing, product), guess)
+                add(self._rule_on_guess(guess, flowing, product, leaning), guess)
         return found
 
     @cached_property
@@ -186,12 +192,12 @@ class ClaimEngine:
         return replace(text, text=self._rehearing.guess(text.text, certainty))
 
     def _rule_on_guess(
-        self, guess: Normalised, written: Normalised, product: ProductView
+        self, guess: Normalised, written: Normalised, product: ProductView, leaning: float
     ) -> list[Ruling]:
         """Rulings on matches that stand in the guess alone."""
         meaning = self._reader.meaning(guess) if self._reader is not None else None
         rulings = []
-        for match in self.matches(guess, by_sound=False, channel="speech"):
+        for match in self.matches(guess, by_sound=False, channel="speech", leaning=leaning):
             if guess.text[match.begin : match.end] == written.text[match.begin : match.end]:
                 continue
             semantic = match.kind == "semantic"
@@ -215,6 +221,7 @@ class ClaimEngine:
         channel: str,
         again: _ListenedAgain,
         confidences: Sequence[float] | None,
+        leaning: float,
     ) -> list[Ruling]:
         certainty = None
         if confidences is not None:
@@ -230,7 +237,7 @@ class ClaimEngine:
                 channel,
                 meaning if match.kind != "semantic" else None,
             )
-            for match in self.matches(text, certainty=certainty, channel=channel)
+            for match in self.matches(text, certainty=certainty, channel=channel, leaning=leaning)
         ]
 
     def join(self, joined: Joined, product: ProductView) -> Finding | None:
@@ -270,12 +277,19 @@ class ClaimEngine:
         by_sound: bool = True,
         certainty: Sequence[float] | None = None,
         channel: str = "",
+        leaning: float = 0.0,
     ) -> list[Match]:
         return [
             match
             for matcher in self._matchers
-            for match in matcher.find(text, by_sound=by_sound, certainty=certainty, channel=channel)
+            for match in matcher.find(
+                text, by_sound=by_sound, certainty=certainty, channel=channel, leaning=leaning
+            )
         ]
+
+    def spoken(self, text: Normalised, since: int = 0) -> list[float]:
+        """How the reader of meaning judges the sentences, as in `ReadsMeaning`; none without it."""
+        return self._reader.spoken(text, since) if self._reader is not None else []
 
 
 _ListenedAgain = Mapping[tuple[int, int, str], Relistened]
@@ -315,6 +329,7 @@ class ClaimSession:
         self._heard: dict[str, list[str]] = {}
         self._recently = Recently(engine.across)
         self._said: deque[tuple[str, float]] = deque(maxlen=AUDIENCE_UTTERANCES)
+        self._base_rate = BaseRate()
         self._lately: deque[tuple[Observation, list[Sighting]]] = deque(
             maxlen=CORRECTION_UTTERANCES
         )
@@ -363,7 +378,10 @@ class ClaimSession:
             observation.channel,
             self._relistened(observation, len(lead)),
             self._confidences(observation, len(lead)),
+            self._base_rate.shift if observation.channel == "speech" else 0.0,
         )
+        if observation.channel == "speech":
+            self._base_rate.see(self._engine.spoken(text, len(lead)))
         sightings = [
             self._sight(ruling, observation, original, len(lead))
             for ruling in rulings
@@ -438,6 +456,7 @@ class ClaimSession:
         session._before_confidences, session._lately = self._before_confidences, self._lately
         session._spoken_until, session._seen_chars = self._spoken_until, self._seen_chars
         session._heard, session._on_sale = self._heard, self._on_sale
+        session._said, session._base_rate = self._said, self._base_rate
         session._recently = self._recently.under(engine.across)
         return session
 
@@ -447,7 +466,8 @@ class ClaimSession:
         Offsets are those of `text`. For words that are not final yet.
         """
         plain = self._engine.normalise(text)
-        rulings = self._engine.rulings(plain, self._products.peek(plain.text), "speech")
+        product, leaning = self._products.peek(plain.text), self._base_rate.shift
+        rulings = self._engine.rulings(plain, product, "speech", leaning=leaning)
         return [ruling for ruling in rulings if isinstance(ruling, Finding)]
 
     def finish(self) -> list[Absent]:

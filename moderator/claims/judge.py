@@ -181,6 +181,13 @@ class Judge:
                 disposition = Disposition.SUSPECT
             elif not _firm_sound(match, channel):
                 disposition = Disposition.SUSPECT
+        if match.by_room:
+            reasons.append(
+                Text(
+                    "本场此前可疑说法较多，按较低的门槛提示",
+                    "much of this room's talk was suspicious: a lower threshold holds",
+                )
+            )
         severity = rule.severity
         if self._context.corrected(place):
             reasons.append(Text("主播随后更正", "the host corrected it at once"))

@@ -38,7 +38,8 @@ class Match:
     `matched` is what the rule looked for, which differs from the text in a match by sound;
     `sounded` is how many of its characters agree in sound only, and `likenesses` the places
     that do. `acoustic_llr` and `doubt` are what a second listen said of them. `guessed` matches
-    stand in what was probably said (`rehearing.py`), not in what was written.
+    stand in what was probably said (`rehearing.py`), not in what was written. `by_room` ones would
+    not have been found without the room's other talk (`base_rate.py`).
     """
 
     rule: Rule
@@ -52,6 +53,7 @@ class Match:
     acoustic_llr: float | None = None
     doubt: float | None = None
     guessed: bool = False
+    by_room: bool = False
 
     @property
     def loose(self) -> bool:
@@ -64,6 +66,7 @@ class ClaimMatcher(Protocol):
 
     `version` names the weights that decide; empty where the rule pack says it all. `certainty` is
     the recogniser's confidence in each character of `text.text`, None for what was never spoken.
+    `leaning` is the room's: what its other talk adds to the log-odds of a claim in this one.
     """
 
     name: str
@@ -76,6 +79,7 @@ class ClaimMatcher(Protocol):
         by_sound: bool,
         certainty: Sequence[float] | None = None,
         channel: str = "",
+        leaning: float = 0.0,
     ) -> list[Match]: ...
 
 
@@ -149,6 +153,7 @@ class PatternMatcher:
         by_sound: bool,
         certainty: Sequence[float] | None = None,
         channel: str = "",
+        leaning: float = 0.0,
     ) -> list[Match]:
         """All matches, allow-phrases already taken out. Speech (`certainty`) is heard loosely."""
         found = self._scan(text.text, "literal")

@@ -12,7 +12,7 @@ import structlog
 from moderator import devices
 from moderator.asr.engine import AsrEngine
 from moderator.config import Settings
-from moderator.errors import ENGINE_MISSING, OUT_WRITE, ModeratorError
+from moderator.errors import OUT_WRITE, ModeratorError
 from moderator.live.advice import AdviceWorker
 from moderator.live.config import WatchConfig
 from moderator.live.evidence import EvidenceWorker
@@ -191,18 +191,9 @@ def speech_engines(name: str, options: dict[str, Any], setting: str) -> list[Asr
 
 def _screen(settings: Settings) -> ScreenWorker:
     from moderator.vision import screen_engine
+    from moderator.vision.codes import ZxingCodes
 
-    ocr = screen_engine(settings)
-    try:
-        from moderator.vision.codes import ZxingCodes
-    except ImportError as error:
-        raise ModeratorError(
-            ENGINE_MISSING,
-            name=settings.ocr_engine,
-            package=error.name,
-            install="live-stream-moderator[embedded]",
-        ) from None
-    return ScreenWorker(ocr, ZxingCodes(), batch=settings.ocr_batch)
+    return ScreenWorker(screen_engine(settings), ZxingCodes(), batch=settings.ocr_batch)
 
 
 def _make_folder(out: Path) -> None:

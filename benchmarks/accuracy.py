@@ -15,7 +15,7 @@ Six questions, six parts:
 - *exam* (`exam.jsonl`): sentences in the manner of transcripts, written by another hand; never
   trained or tuned on, and looked at in its totals only.
 - *short lines* (`short_lines.jsonl`): ordinary ones of 2 to 14 characters, and unlawful ones as
-  short, by a third hand; never trained on. `SHORT_ODDS` of the classifier was chosen by them.
+  short, by a third hand; never trained on.
 - *clean speech*: harmless talk, and of it the files that the classifier was not trained on; flags
   an hour at 240 characters a minute, a fluent host's pace.
 

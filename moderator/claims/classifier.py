@@ -39,13 +39,8 @@ MAX_CHARS = 60
 """A longer sentence is read in parts."""
 MIN_CHARS = 5
 """Fewer characters say too little to suspect anyone."""
-SHORT_CHARS = 12
-SHORT_ODDS = 2.25
-"""A sentence of at most `SHORT_CHARS` is suspected at odds so many times those of the threshold:
-few as short were among what the network was taught on (`short_lines` in the results of
-`benchmarks/accuracy.py`)."""
-LONG_CHARS, NEAR_CHARS = 32, 12
-"""Of a sentence longer than the first, so much on either side of a match is read as well."""
+MIN_AROUND = 3
+"""With fewer characters around them, words that a rule met stand for themselves."""
 MAX_SOUNDS = 128
 KEEN_CHANNELS: frozenset[str] = frozenset({"script"})
 """Where it costs little to be shown too much: a script is looked through before it is said."""
@@ -145,14 +140,13 @@ class SemanticMatcher:
         keen = self._keen is None or channel in self._keen
         found = []
         for begin, end, reading in self._readings(text):
-            short = log(SHORT_ODDS) if end - begin <= SHORT_CHARS else 0.0
             for entry, rule in self._rules.get(reading.label, ()):
                 lowest = log_odds(entry.keen)
                 usual = lowest if keen else log_odds(entry.threshold)
                 needed = usual if keen else max(lowest, usual - leaning)
-                if reading.log_odds >= needed + short:
+                if reading.log_odds >= needed:
                     words = text.text[begin:end]
-                    by_room = reading.log_odds < usual + short
+                    by_room = reading.log_odds < usual
                     found.append(
                         Match(rule, begin, end, "semantic", reading.score, words, by_room=by_room)
                     )
@@ -167,20 +161,16 @@ class SemanticMatcher:
             if text.span(begin, end)[1] > since
         ]
 
-    def meaning(self, text: Normalised) -> Callable[[int, int], float]:
+    def meaning(self, text: Normalised) -> Callable[[int, int], float | None]:
         """The log-odds that what stands around a place of `text` is unlawful: of the sentences that
-        the place touches, the highest. A long one is also read near the place alone: a claim in
-        passing is drowned by the harmless talk about it."""
+        the place touches, the highest. None where hardly anything stands around it."""
         spans = list(sentences(text.text))
 
-        def around(begin: int, end: int) -> float:
-            touched = [(b, e) for b, e in spans if b < end and begin < e] or [(begin, end)]
-            near = [
-                (max(b, begin - NEAR_CHARS), min(e, end + NEAR_CHARS))
-                for b, e in touched
-                if e - b > LONG_CHARS
-            ]
-            return max(self._classifier.read(text.text[b:e]).log_odds for b, e in touched + near)
+        def around(begin: int, end: int) -> float | None:
+            touched = [(b, e) for b, e in spans if b < end and begin < e]
+            if sum(e - b for b, e in touched) - (end - begin) < MIN_AROUND:
+                return None
+            return max(self._classifier.read(text.text[b:e]).log_odds for b, e in touched)
 
         return around
 

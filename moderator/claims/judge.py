@@ -80,7 +80,7 @@ class Acquittal:
 
 Ruling = Finding | Acquittal
 
-Meaning = Callable[[int, int], float]
+Meaning = Callable[[int, int], float | None]
 """The log-odds that the sentence (or sentences) around `text[begin:end]` is unlawful."""
 
 
@@ -194,8 +194,9 @@ class Judge:
             disposition = Disposition.SUSPECT
             severity = Severity.LOW
         certainty = STATUS_CONFIDENCE[rule.status]
-        if meaning is not None and self._weights is not None and not clash:
-            certainty = self._weights.chance(rule.id, meaning(match.begin, match.end))
+        said = meaning(match.begin, match.end) if meaning is not None and not clash else None
+        if said is not None and self._weights is not None:
+            certainty = self._weights.chance(rule.id, said)
             if certainty < self._weights.floor:
                 return Acquittal(match, f"结合整句意思，是违规说法的可能只有 {certainty:.0%}")
             if certainty < self._weights.firm and disposition is Disposition.VIOLATION:

@@ -7,15 +7,12 @@ import pytest
 from moderator import check_script
 from moderator.claims import classifier as module
 from moderator.claims.classifier import (
-    LONG_CHARS,
     MAX_CHARS,
     MIN_CHARS,
-    NEAR_CHARS,
     Classifier,
     Reading,
     SemanticMatcher,
     installed_classifier,
-    log_odds,
     semantic_matchers,
     sentences,
     spoken_form,
@@ -191,28 +188,6 @@ def test_classifier_is_keener_in_scripts_than_in_speech(load, monkeypatch):
     assert [found("speech", s) for s in ("auto", "usual", "keen")] == [False, False, True]
     assert check_script(EVASIVE, rules=pack).violations
     assert not check_script(EVASIVE, rules=pack, settings=Settings(sensitivity="usual")).violations
-
-
-def test_classifier_reads_a_long_sentence_near_the_match_too(load):
-    before, claim, behind = (
-        "这个碗口径是十二厘米的洗碗机能洗",
-        "国家级的好东西",
-        "昨天那单我已经给你改了地址发走了放心吧",
-    )
-    whole = before + claim + behind
-    begin = len(before)
-    near = whole[begin - NEAR_CHARS : begin + 3 + NEAR_CHARS]
-    pack = load(semantic_rule())
-    reader = Reader({whole: Reading("other", 0.1), near: Reading("absolute_term", 0.9)})
-    around = SemanticMatcher(pack, reader).meaning(normalise(whole))
-
-    assert len(whole) > LONG_CHARS
-    assert around(begin, begin + 3) == pytest.approx(log_odds(0.9))
-    assert around(0, 2) == pytest.approx(log_odds(0.1))
-    short = SemanticMatcher(pack, reader).meaning(normalise(claim))
-    reader.asked.clear()
-    short(0, 3)
-    assert reader.asked == [claim]
 
 
 @pytest.fixture(scope="module")

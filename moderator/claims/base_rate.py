@@ -22,8 +22,9 @@ PATIENCE = 30.0
 """Sentences' worth of the usual share that a room begins with and always keeps."""
 MEMORY = 200.0
 """After so many sentences one counts 1/e of what the latest does."""
-MOST = log(5.0)
-"""A room changes a sentence's odds by this at most, in either direction."""
+MOST, LEAST = log(3.0), -log(5.0)
+"""A room changes a sentence's log-odds by these at most. What it adds is bounded more tightly: who
+was wrong ten times is not wrong whenever the classifier is in doubt."""
 
 
 class BaseRate:
@@ -39,7 +40,7 @@ class BaseRate:
     @property
     def shift(self) -> float:
         """What to add to the classifier's log-odds here; 0.0 in a usual room."""
-        return max(-MOST, min(MOST, _log_odds(self.share) - _log_odds(USUAL)))
+        return max(LEAST, min(MOST, _log_odds(self.share) - _log_odds(USUAL)))
 
     def see(self, log_odds: Iterable[float]) -> None:
         """Take the sentences of one observation, each as the classifier alone judged it."""

@@ -4,7 +4,7 @@ from math import inf, log
 
 import pytest
 
-from moderator.claims.base_rate import MOST, USUAL, BaseRate
+from moderator.claims.base_rate import LEAST, MOST, USUAL, BaseRate
 from moderator.claims.classifier import Reading, SemanticMatcher
 from moderator.claims.engine import ClaimEngine, ClaimSession
 from moderator.records import ScriptLine, Utterance
@@ -29,8 +29,8 @@ def test_base_rate_of_a_room_that_has_not_spoken_is_the_usual_one() -> None:
 
 
 def test_base_rate_leans_with_what_is_said_within_bounds() -> None:
-    assert -MOST <= after(*[0.02] * 1000).shift < -1.0
-    assert 1.0 < after(*[0.99, 0.02] * 40).shift <= MOST
+    assert LEAST <= after(*[0.02] * 1000).shift < -1.0
+    assert 0.9 < after(*[0.99, 0.02] * 40).shift <= MOST
     assert after(0.99).shift < log(2)
     assert after(*[0.37] * 20).shift == pytest.approx(0.0, abs=0.1)
 

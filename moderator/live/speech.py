@@ -307,7 +307,7 @@ class SpeechWorker:
             batch = self._decoding = self._queue.take(self.config.batch)
         if batch:
             self._decode(batch)
-        elif not self._guess() and self.interim:
+        elif self.interim and not self._guess():
             self._draft()
         self._report_ends()
         self.stats.cpu_s += thread_time() - began

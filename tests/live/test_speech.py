@@ -327,6 +327,19 @@ def test_speech_that_goes_on_after_a_short_pause_is_decoded_as_a_whole(
     assert it.worker.stats.guesses > it.worker.stats.guesses_used
 
 
+def test_speech_is_not_guessed_at_while_interim_text_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    it = bench(monkeypatch, interim_every_s=100)
+    (a,) = it.open("a")
+    it.worker.give_up(interim=True, beam=False, phrases=False)
+    for block in blocks(talk(say(1, 1.0), silence(0.4), say(1, 1.0))):
+        it.worker.hear("a", block)
+        it.turn()
+    assert a.texts == [TEXTS[1]]
+    assert (it.worker.stats.guesses, len(it.asr.batches)) == (0, 1)
+
+
 def test_speech_suspected_in_a_pause_is_final_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     it = bench(monkeypatch, interim_every_s=100)
     (a,) = it.open("a")

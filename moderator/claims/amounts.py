@@ -90,6 +90,8 @@ def _value(word: str) -> float | None:
 
 
 def _chinese_number(word: str) -> float | None:
+    if len(word) > 2 and word[0] == "万":
+        word = word[1:]  # 卖一百二, heard as 万一百二
     total = section = digit = 0
     last_unit = 1
     for char in word:

@@ -128,7 +128,8 @@ class Judge:
         """Decide one match. The recogniser's confidence is the session's to weigh in.
 
         `meaning` reads what stands at a place of `text`; its say is weighed with the rule's, except
-        where the product's passport plainly contradicts the words.
+        where the product's passport plainly contradicts the words. What the classifier alone has
+        found stays a suspicion even then: that the sentence is about the fact at all is its guess.
         """
         rule = match.rule
         scope = _in_scope(rule, product, channel)
@@ -159,7 +160,8 @@ class Judge:
         disposition = rule.disposition
         reasons: list[Text] = []
         if clash:
-            disposition = Disposition.VIOLATION
+            if match.kind != "semantic":
+                disposition = Disposition.VIOLATION
             reasons.append(
                 Text(f"与商品档案矛盾：{clash}", f"the product's passport says otherwise: {clash}")
             )

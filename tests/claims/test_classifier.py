@@ -19,11 +19,12 @@ from moderator.claims.classifier import (
 )
 from moderator.claims.engine import ClaimEngine, ClaimSession
 from moderator.claims.normalise import normalise
+from moderator.claims.passports import passport_from
 from moderator.claims.rules import RulePack, load_rules
 from moderator.claims.selftest import failures
 from moderator.config import Settings
 from moderator.errors import ModeratorError
-from moderator.records import Disposition, ScriptLine
+from moderator.records import Disposition, Room, ScriptLine
 from tests.claims.conftest import rule
 
 EVASIVE = "喝半个月瓶瓶罐罐都不用吃了"
@@ -95,6 +96,24 @@ def test_classifier_gives_way_to_an_exemption_of_the_same_category(load):
 
     assert not seen(engine(load(acquitting, claim), says), text)
     assert seen(engine(load(claim, {**acquitting, "category": "other"}), says), text)
+
+
+def test_classifier_is_a_suspicion_even_where_the_passport_says_otherwise(load):
+    text = "店里原来卖三百九十九今天九十九"
+    meant = semantic_rule("absolute_term", needs=["price_record"], disposition="needs_proof")
+    named = rule(id="cn.price.named", match=[{"terms": ["原来卖三百九十九今天九十九"]}])
+    named |= {"needs": ["price_record"], "disposition": "needs_proof"}
+    passport = passport_from({"id": "t", "price": {"list": 129, "lowest_30d": 99}}, "t")
+
+    def verdict(body: dict) -> tuple[Disposition, bool]:
+        tests = {"violation": [text], "compliant": ["今天九十九"]}
+        own = engine(load({**body, "tests": tests}), {text: Reading("absolute_term", 0.99)})
+        session = ClaimSession(own, Room(products=("t",)), [passport])
+        (found,) = (s.finding for s in session.observe(ScriptLine(text)))
+        return found.disposition, any("129" in reason.zh for reason in found.reasons)
+
+    assert verdict(named) == (Disposition.VIOLATION, True)
+    assert verdict(meant) == (Disposition.NEEDS_PROOF, True)
 
 
 def test_classifier_still_suspects_the_sentence_beside_a_pattern(load):

@@ -25,6 +25,9 @@ contradiction = BOOK.contradiction
         ("没有数字", []),
         ("十五", [15]),
         ("三万五千", [35000]),
+        ("上万", [10000]),
+        ("万二", [12000]),
+        ("平时万一百二十九", [129]),
     ],
 )
 def test_facts_read_numbers_as_people_say_them(text: str, numbers: list[float]) -> None:

@@ -34,7 +34,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.report import write_result
-from benchmarks.watching import SAMPLES, events, make_sources, percentiles, watch
+from benchmarks.watching import SAMPLES, begin_of, events, make_sources, percentiles, watch
 from moderator import models
 from moderator.asr.tokens import simplify
 from moderator.media.command import find_ffmpeg
@@ -114,8 +114,7 @@ def lines_of(number: int, seconds: float) -> list[dict[str, Any]]:
 
     known = yaml.safe_load((SAMPLES / "rooms.yaml").read_text(encoding="utf-8"))["rooms"]
     media = SAMPLES / known[number % len(known)]["source"]
-    length_s = probe(media).duration_s or 180.0
-    begin_s = (37.0 * (number // len(known))) % (length_s - 60)
+    begin_s = begin_of(number // len(known), probe(media).duration_s or 180.0)
     truth = json.loads(media.with_suffix(".truth.json").read_text(encoding="utf-8"))
     moved = [
         {

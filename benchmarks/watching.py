@@ -24,6 +24,8 @@ from moderator.media.command import find_ffmpeg
 from moderator.media.probe import probe
 
 SAMPLES = Path(__file__).parents[1] / "samples"
+KEY_FRAMES_S = 10.0
+"""The sample rooms have a key frame as often."""
 TICK_S = 2.0
 STARTED_WITHIN_S = 120.0
 
@@ -53,15 +55,20 @@ def make_sources(folder: Path, count: int, seconds: float) -> list[dict[str, Any
     for number in range(count):
         about = dict(known[number % len(known)])
         media = SAMPLES / about["source"]
-        length_s = probe(media).duration_s or 180.0
-        begin_s = (37.0 * (number // len(known))) % (length_s - 60)
+        begin_s = begin_of(number // len(known), probe(media).duration_s or 180.0)
         looped = folder / f"room{number:02}.mkv"
         if not looped.is_file():
             command = [find_ffmpeg(), "-v", "error", "-y", "-stream_loop", "-1"]
-            command += ["-ss", f"{begin_s:.1f}", "-i", str(media), "-t", f"{seconds:.1f}"]
+            # A copied stream begins with the key frame before the place that is asked for.
+            command += ["-ss", f"{begin_s + 0.3:.1f}", "-i", str(media), "-t", f"{seconds:.1f}"]
             subprocess.run([*command, "-c", "copy", str(looped)], check=True)
         rooms.append(about | {"id": f"room{number:02}", "source": str(looped)})
     return rooms
+
+
+def begin_of(turn: int, length_s: float) -> float:
+    """Where in a sample room its `turn`th player begins, in seconds: always at a key frame."""
+    return (4 * KEY_FRAMES_S * turn) % ((length_s - 60) // KEY_FRAMES_S * KEY_FRAMES_S)
 
 
 def watch(config: dict[str, Any], out: Path, seconds: float, *arguments: str) -> Watched:

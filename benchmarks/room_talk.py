@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks.accuracy import talk
 from benchmarks.report import write_result
 from models.claim_classifier.dataset import CLEAN_SPEECH, ROOMS, part_of, written_rows
 from moderator import load_rules
@@ -45,8 +46,7 @@ def main() -> None:
         line
         for path in sorted(CLEAN_SPEECH.glob("*.txt"))
         if part_of(path.stem, ROOMS) == "held"
-        for line in path.read_text(encoding="utf-8").splitlines()
-        if line.strip() and not line.startswith("#")
+        for line in talk(path)
     ]
 
     @cache

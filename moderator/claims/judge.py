@@ -81,7 +81,8 @@ class Acquittal:
 Ruling = Finding | Acquittal
 
 Meaning = Callable[[int, int], float | None]
-"""The log-odds that the sentence (or sentences) around `text[begin:end]` is unlawful."""
+"""The log-odds that the sentence (or sentences) around `text[begin:end]` is unlawful; None where
+hardly anything stands around it."""
 
 
 class Judge:

@@ -109,13 +109,10 @@ class PatternMatcher:
                     whole = compile_pattern(entry.source, lexicon_terms, entry.place)
                     parts = alternatives(entry.source)
                     # The whole is checked too: splitting a broken one could hide its fault.
-                    for source in parts:
-                        pattern = (
-                            whole
-                            if len(parts) == 1
-                            else compile_pattern(source, lexicon_terms, entry.place)
-                        )
-                        self._patterns.append((number, pattern))
+                    patterns = [whole]
+                    if len(parts) > 1:
+                        patterns = [compile_pattern(p, lexicon_terms, entry.place) for p in parts]
+                    self._patterns += [(number, pattern) for pattern in patterns]
             for phrase in rule.unless.allow:
                 self._uses[phrase.lower()].append((_ALLOW, number, 0))
         self._gates = Gatekeeper([pattern for _, pattern in self._patterns])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from moderator import devices, models
 from moderator.asr.alignment import first_steps
 from moderator.asr.engine import SAMPLE_RATE_HZ, Samples, SpeechSegment, Transcript
-from moderator.asr.guards import loops, too_fast
+from moderator.asr.guards import ran_away
 from moderator.asr.prune import CHINESE_BASE, chinese_base
 from moderator.asr.tokens import Piece, WhisperTokens, timed_chars
 from moderator.errors import ENGINE_MISSING, MODEL_LOAD, ModeratorError
@@ -146,10 +146,10 @@ class FasterWhisperEngine:
 
         Tight context now and then makes Whisper say a short utterance twice, or loop.
         """
-        if not _ran_away(segment, heard):
+        if not ran_away(heard, segment):
             return heard
         again = self.encode([segment], tail_s=_CONTEXT_S).transcribe()[0]
-        return heard if _ran_away(segment, again) else again
+        return heard if ran_away(again, segment) else again
 
     def _log_mel(self, samples: Samples, context_s: float) -> NDArray[np.float32]:
         """Shape (mels, frames), with an even number of frames: the encoder halves them."""
@@ -286,10 +286,6 @@ def _folder_of(model: str) -> Path:
     from faster_whisper import download_model
 
     return Path(download_model(model))
-
-
-def _ran_away(segment: SpeechSegment, heard: Transcript) -> bool:
-    return loops(heard.text) or too_fast(heard.text, segment.duration_s)
 
 
 def _most_tokens(duration_s: float) -> int:

@@ -135,6 +135,11 @@ def too_fast(text: str, duration_s: float, limits: GuardLimits | None = None) ->
     return len(spoken) >= limits.min_rate_chars and syllables > limits.chars_per_second * duration_s
 
 
+def ran_away(heard: Transcript, segment: SpeechSegment) -> bool:
+    """Whether the decoder looped, or wrote more than anyone can say in the segment's time."""
+    return loops(heard.text) or too_fast(heard.text, segment.duration_s)
+
+
 def _longest_run(text: str, size: int) -> int:
     """How often, at most, a group of `size` characters follows itself."""
     longest = same = 0

@@ -19,7 +19,7 @@ from math import log
 from typing import Protocol, runtime_checkable
 
 from moderator.asr.engine import SpeechSegment, Transcript, context_of
-from moderator.asr.guards import loops, too_fast
+from moderator.asr.guards import ran_away
 from moderator.records import Relistened
 
 _LEAST_CONFIDENCE = 1e-4
@@ -88,7 +88,7 @@ class SecondListen:
             encoded = self._engine.encode([segments[index] for index in chosen])
             for row, transcript in enumerate(encoded.transcribe()):
                 segment = segments[chosen[row]]
-                if _ran_away(transcript, segment):
+                if ran_away(transcript, segment):
                     # The engine's own second try listens with more context than this batch has.
                     (transcript,) = self._engine.transcribe([segment])
                     heard[chosen[row]] = Heard(transcript)
@@ -138,7 +138,3 @@ def relisten(
 def _doubt(heard: Transcript, place: Likeness) -> float:
     chars = heard.chars[place.begin : place.end]
     return -sum(log(max(char.confidence, _LEAST_CONFIDENCE)) for char in chars)
-
-
-def _ran_away(transcript: Transcript, segment: SpeechSegment) -> bool:
-    return loops(transcript.text) or too_fast(transcript.text, segment.duration_s)

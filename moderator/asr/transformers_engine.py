@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from moderator import devices
 from moderator.asr.alignment import first_steps_of_batch, path_cost
 from moderator.asr.engine import SAMPLE_RATE_HZ, SpeechSegment, Transcript
-from moderator.asr.guards import loops, too_fast
+from moderator.asr.guards import ran_away
 from moderator.asr.hub import TORCH_EXTRA, loading, whisper_source
 from moderator.asr.second_listen import batches
 from moderator.asr.static_greedy import ROWS, StaticGreedyDecoder, rows_for
@@ -156,11 +156,11 @@ class TransformersEngine:
         self, segments: Sequence[SpeechSegment], found: dict[int, Transcript]
     ) -> list[Transcript]:
         """What was heard, or a second try with full context where the decoder ran away."""
-        doubtful = [i for i in found if _ran_away(segments[i], found[i])]
+        doubtful = [i for i in found if ran_away(found[i], segments[i])]
         if doubtful:
             again = self.encode([segments[i] for i in doubtful], CONTEXTS_S[-1]).transcribe()
             for index, heard in zip(doubtful, again, strict=True):
-                if not _ran_away(segments[index], heard):
+                if not ran_away(heard, segments[index]):
                     found[index] = heard
         return [found[index] for index in range(len(segments))]
 
@@ -451,10 +451,6 @@ def _most_tokens(context_s: float) -> int:
 
 def _steps(segment: SpeechSegment) -> int:
     return max(1, round(segment.duration_s / _SECONDS_A_STEP))
-
-
-def _ran_away(segment: SpeechSegment, heard: Transcript) -> bool:
-    return loops(heard.text) or too_fast(heard.text, segment.duration_s)
 
 
 def _tokenizer_file(source: str | Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -27,6 +28,18 @@ class RoomFile(BaseModel):
 
 def load_room(path: Path) -> Room:
     """Read one room. Raises LM-101 or LM-302 naming the field at fault."""
+    data = read_fields(path)
+    try:
+        room = RoomFile.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise ModeratorError(ROOM_INVALID, place=f"{path}: {field}", reason=first["msg"]) from None
+    return Room(**{**room.model_dump(), "products": tuple(room.products)})
+
+
+def read_fields(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML file of rooms holds. Raises LM-101 or LM-302."""
     if not path.is_file():
         raise ModeratorError(MISSING_FILE, path=path)
     try:
@@ -36,10 +49,4 @@ def load_room(path: Path) -> Room:
         raise ModeratorError(ROOM_INVALID, place=path, reason=reason) from None
     if not isinstance(data, dict):
         raise ModeratorError(ROOM_INVALID, place=path, reason="not a mapping of fields")
-    try:
-        room = RoomFile.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise ModeratorError(ROOM_INVALID, place=f"{path}: {field}", reason=first["msg"]) from None
-    return Room(**{**room.model_dump(), "products": tuple(room.products)})
+    return data

@@ -27,7 +27,7 @@ SHINGLE = 4
 NEAR_DUPLICATE = 0.6
 CLEAN_WEIGHT = 1.0
 """How much a sentence of plain talk counts in training."""
-MISHEARD_SHARES = (0.12, 0.25, 0.4)
+MISHEARD_SHARES = (0.12, 0.25, 0.45)
 MISHEARD_WEIGHT = 0.6
 ROOMS = "rooms_"
 """Files that begin so were added when the held-out part was large already; they give less to it."""
@@ -73,10 +73,10 @@ def load_corpus(pack: RulePack) -> Corpus:
     return Corpus(tuple(kept), len(examples) - len(once), len(near))
 
 
-def misheard(examples: list[Example], seed: int) -> list[Example]:
+def misheard(examples: list[Example], pack: RulePack, seed: int) -> list[Example]:
     """The same sentences with the mistakes of a recogniser: real ones where `recognised.jsonl` has
     them, made-up ones for every other sentence (`noise.py`)."""
-    noise = Mishearing(seed)
+    noise = Mishearing(seed, pack.misheard)
     found = []
     by_text = {example.text: example for example in examples}
     if RECOGNISED.is_file():

@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -18,8 +17,9 @@ from pydantic import (
     model_validator,
 )
 
-from moderator.errors import MISSING_FILE, ROOM_INVALID, ModeratorError, in_ui_language
+from moderator.errors import ROOM_INVALID, ModeratorError, in_ui_language
 from moderator.records import Room
+from moderator.rooms import read_fields
 
 Step = Literal["interim", "frames", "beam", "phrases", "low_risk_screen"]
 
@@ -422,15 +422,7 @@ class WatchConfig(_Strict):
 
 def load_watch_config(path: Path) -> WatchConfig:
     """Read `rooms.yaml`; relative paths in it are beside it. Raises LM-101 or LM-302."""
-    if not path.is_file():
-        raise ModeratorError(MISSING_FILE, path=path)
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = str(error).replace("\n", " ")
-        raise ModeratorError(ROOM_INVALID, place=path, reason=reason) from None
-    if not isinstance(data, dict):
-        raise ModeratorError(ROOM_INVALID, place=path, reason="not a mapping of fields")
+    data = read_fields(path)
     try:
         config = WatchConfig.model_validate(data)
     except ValidationError as error:

@@ -360,26 +360,26 @@ def put_observations(
     known = set(
         db.scalars(select(ObservationRow.key).where(ObservationRow.broadcast_id == broadcast.id))
     )
-    rows = [
-        ObservationRow(
-            key=key,
-            broadcast_id=broadcast.id,
-            room_id=broadcast.room_id,
-            organisation_id=broadcast.organisation_id,
-            channel=str(body.get("channel", "speech"))[:10],
-            start=_seconds(body.get("start", 0.0)),
-            end=_seconds(body.get("end", 0.0)),
-            text=str(body.get("text", "")),
-            body=body,
-        )
-        for key, body in wanted.items()
-        if key not in known
-    ]
+    rows = [_row(broadcast, key, body) for key, body in wanted.items() if key not in known]
     db.add_all(rows)
     db.flush()
     spoken = [search.Document(row.id, row.text) for row in rows if row.text]
     search.add(db, search.OBSERVATIONS, spoken)
     return len(rows)
+
+
+def _row(broadcast: Broadcast, key: str, body: dict[str, Any]) -> ObservationRow:
+    return ObservationRow(
+        key=key,
+        broadcast_id=broadcast.id,
+        room_id=broadcast.room_id,
+        organisation_id=broadcast.organisation_id,
+        channel=str(body.get("channel", "speech"))[:10],
+        start=_seconds(body.get("start", 0.0)),
+        end=_seconds(body.get("end", 0.0)),
+        text=str(body.get("text", "")),
+        body=body,
+    )
 
 
 def _seconds(value: Any) -> float:
@@ -667,17 +667,7 @@ def put_one_observation(db: Session, broadcast: Broadcast, body: Mapping[str, An
     )
     if db.scalar(there) is not None:
         return
-    row = ObservationRow(
-        key=key,
-        broadcast_id=broadcast.id,
-        room_id=broadcast.room_id,
-        organisation_id=broadcast.organisation_id,
-        channel=str(body.get("channel", "speech"))[:10],
-        start=_seconds(body.get("start", 0.0)),
-        end=_seconds(body.get("end", 0.0)),
-        text=str(body.get("text", "")),
-        body=body,
-    )
+    row = _row(broadcast, key, body)
     db.add(row)
     broadcast.duration_s = max(broadcast.duration_s or 0.0, row.end)
     db.flush()

@@ -132,8 +132,8 @@ class WeighsOnly:
     def meaning(self, text: Normalised) -> Meaning:
         return self.reader.meaning(text)
 
-    def spoken(self, text: Normalised, since: int = 0) -> list[float]:
-        return self.reader.spoken(text, since)
+    def spoken(self, text: Normalised) -> list[float]:
+        return self.reader.spoken(text)
 
 
 def score_texts(

@@ -59,8 +59,7 @@ def quality(report: dict[str, Any]) -> str:
         f"The shipped 8-bit files, at the threshold {shipped['threshold']} that gives precision "
         "0.9 on `dev`:",
         f"precision {shipped['precision']}, recall {shipped['recall']}, "
-        f"average precision {shipped['average_precision']} "
-        "(clean speech included).",
+        f"average precision {shipped['average_precision']}.",
     ]
     return "\n".join(lines)
 

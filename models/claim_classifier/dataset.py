@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -29,6 +30,9 @@ CLEAN_WEIGHT = 1.0
 """How much a sentence of plain talk counts in training."""
 MISHEARD_SHARES = (0.12, 0.25, 0.45)
 MISHEARD_WEIGHT = 0.6
+RUN_ONS, RUN_ON_WEIGHT = 3000, 0.6
+LONGEST_PIECE, RUN_ON_CHARS = 30, (36, MAX_CHARS)
+"""How many runs of short sentences are made, and how many characters pieces and runs have."""
 ROOMS = "rooms_"
 """Files that begin so were added when the held-out part was large already; they give less to it."""
 
@@ -89,6 +93,30 @@ def misheard(examples: list[Example], pack: RulePack, seed: int) -> list[Example
         text = noise.mishear(example.text, MISHEARD_SHARES[number % len(MISHEARD_SHARES)])
         if text != example.text:
             found.append(replace(example, text=text, weight=example.weight * MISHEARD_WEIGHT))
+    return found
+
+
+def run_on(examples: list[Example], seed: int) -> list[Example]:
+    """Short sentences said in one breath, as hosts do: half of the runs hold one unlawful sentence
+    among lawful ones, half none."""
+    drawn = random.Random(seed)  # noqa: S311 - a draw, not secrets
+    short = [example for example in examples if len(example.text) <= LONGEST_PIECE]
+    lawful = [example for example in short if not example.labels]
+    unlawful = [example for example in short if example.labels]
+    found = []
+    for number in range(RUN_ONS if lawful and unlawful else 0):
+        told = [drawn.choice(unlawful)] if number % 2 else []
+        length, wanted = sum(len(one.text) for one in told), drawn.randint(*RUN_ON_CHARS)
+        pieces = list(told)
+        while length < wanted:
+            piece = drawn.choice(lawful)
+            if length + len(piece.text) <= MAX_CHARS:
+                pieces.append(piece)
+            length += len(piece.text)
+        drawn.shuffle(pieces)
+        text = "".join(piece.text for piece in pieces)
+        labels = told[0].labels if told else ()
+        found.append(Example(text, labels, "run_on", "train", "run_on", RUN_ON_WEIGHT))
     return found
 
 

@@ -34,7 +34,7 @@ from models.claim_classifier.backbone import (
     chinese_pieces,
     shipped_weights,
 )
-from models.claim_classifier.dataset import Corpus, Example, load_corpus, misheard
+from models.claim_classifier.dataset import Corpus, Example, load_corpus, misheard, run_on
 from moderator.claims.classifier import SOUNDS, sounds_in
 from moderator.claims.rules import load_rules
 
@@ -99,7 +99,8 @@ def main() -> None:
     encoder = Encoder(weights, rows)
     examples = {part: corpus.part(part) for part in PARTS}
     examples["train"] += misheard(examples["train"], pack, SEED)
-    print(f"{len(examples['train'])} to learn from, misheard ones included", flush=True)
+    examples["train"] += run_on(examples["train"], SEED)
+    print(f"{len(examples['train'])} to learn from, misheard and run-on ones included", flush=True)
     batches = {part: Sentences(examples[part], tokenizer, labels) for part in PARTS}
     compute_states(encoder, list(batches.values()), chosen.states)
     print(f"frozen layers done after {perf_counter() - began:.0f} s", flush=True)
@@ -204,9 +205,10 @@ def describe(corpus: Corpus) -> dict[str, Any]:
 class ClaimModel(nn.Module):
     """Letters and sounds to logits: "unlawful" first, then one for each label.
 
-    The mean of the encoder's hidden states reads what was written, the ear what it sounds like, so
-    that a claim survives its spelling. Each is also asked alone while training (`alone`): a head on
-    both would lean on the letters, which are clean in most training sentences.
+    The encoder's hidden states, their mean and their largest values, read what was written, the ear
+    what it sounds like, so that a claim survives its spelling. Each is also asked alone while
+    training (`alone`): a head on both would lean on the letters, which are clean in most training
+    sentences.
     """
 
     def __init__(self, encoder: Encoder, labels: int) -> None:
@@ -214,7 +216,7 @@ class ClaimModel(nn.Module):
         self.encoder = encoder
         self.ear = Ear()
         self.dropout = nn.Dropout(0.2)
-        width = encoder.words.embedding_dim
+        width = 2 * encoder.words.embedding_dim
         self.head = nn.Linear(width + Ear.WIDTH, 1 + labels)
         self.letters_alone = nn.Linear(width, 1 + labels)
         self.sounds_alone = nn.Linear(Ear.WIDTH, 1 + labels)
@@ -227,8 +229,8 @@ class ClaimModel(nn.Module):
         return out
 
     def features(self, hidden: Tensor, mask: Tensor, sounds: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = self.encoder.above(hidden, mask, FROZEN_LAYERS)
-        letters = mean_pool(hidden.float(), mask)
+        hidden = self.encoder.above(hidden, mask, FROZEN_LAYERS).float()
+        letters = torch.cat((mean_pool(hidden, mask), max_pool(hidden, mask)), 1)
         return self.dropout(letters), self.dropout(self.ear(sounds))
 
     def alone(self, hidden: Tensor, mask: Tensor, sounds: Tensor) -> tuple[Tensor, ...]:
@@ -276,6 +278,10 @@ def half_precision() -> torch.autocast:
 def mean_pool(hidden: Tensor, mask: Tensor) -> Tensor:
     weights = mask.unsqueeze(-1)
     return (hidden * weights).sum(1) / weights.sum(1)
+
+
+def max_pool(hidden: Tensor, mask: Tensor) -> Tensor:
+    return (hidden + 1e4 * (mask.unsqueeze(-1) - 1.0)).amax(1)
 
 
 def slices(data: Sentences, size: int = 64) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

@@ -139,45 +139,57 @@ class SemanticMatcher:
         """
         keen = self._keen is None or channel in self._keen
         found = []
-        for begin, end, reading in self._readings(text):
+        for stretch in self._stretches(text):
+            reading = self._read(text, stretch)
             for entry, rule in self._rules.get(reading.label, ()):
                 lowest = log_odds(entry.keen)
                 usual = lowest if keen else log_odds(entry.threshold)
                 needed = usual if keen else max(lowest, usual - leaning)
-                if reading.log_odds >= needed:
-                    words = text.text[begin:end]
-                    by_room = reading.log_odds < usual
-                    found.append(
-                        Match(rule, begin, end, "semantic", reading.score, words, by_room=by_room)
-                    )
+                if reading.log_odds < needed:
+                    continue
+                if any(self._read(text, part).log_odds >= needed for part in stretch.parts):
+                    continue
+                begin, end = stretch.begin, stretch.end
+                words, by_room = text.text[begin:end], reading.log_odds < usual
+                found.append(
+                    Match(rule, begin, end, "semantic", reading.score, words, by_room=by_room)
+                )
         return found
 
-    def spoken(self, text: Normalised, since: int = 0) -> list[float]:
-        """The log-odds of each sentence that ends after the offset `since` of `text.original`; of
-        small talk none."""
+    def spoken(self, text: Normalised) -> list[float]:
+        """The log-odds of each sentence that is new in `text`; of small talk none."""
         return [
-            reading.log_odds
-            for begin, end, reading in self._readings(text)
-            if text.span(begin, end)[1] > since
+            self._read(text, stretch).log_odds
+            for stretch in self._stretches(text)
+            if not stretch.parts
         ]
 
     def meaning(self, text: Normalised) -> Callable[[int, int], float | None]:
         """The log-odds that what stands around a place of `text` is unlawful: of the sentences that
         the place touches, the highest. None where hardly anything stands around it."""
-        spans = list(sentences(text.text))
+        stretches = list(stretches_of(text))
 
         def around(begin: int, end: int) -> float | None:
-            touched = [(b, e) for b, e in spans if b < end and begin < e]
-            if sum(e - b for b, e in touched) - (end - begin) < MIN_AROUND:
+            touched = [one for one in stretches if one.begin < end and begin < one.end]
+            if not touched:
                 return None
-            return max(self._classifier.read(text.text[b:e]).log_odds for b, e in touched)
+            there = max(one.end for one in touched) - min(one.begin for one in touched)
+            if there - (end - begin) < MIN_AROUND:
+                return None
+            return max(self._read(text, one).log_odds for one in touched)
 
         return around
 
-    def _readings(self, text: Normalised) -> Iterator[tuple[int, int, Reading]]:
-        for begin, end in sentences(text.text):
-            if not self._small_talk.covers(text.text[begin:end]):
-                yield begin, end, self._classifier.read(text.text[begin:end])
+    def _stretches(self, text: Normalised) -> Iterator[Stretch]:
+        """Those with something new that is no small talk."""
+        new = text.first_fresh
+        for stretch in stretches_of(text):
+            told = text.text[max(new, stretch.begin) : stretch.end]
+            if told and not self._small_talk.covers(told):
+                yield stretch
+
+    def _read(self, text: Normalised, stretch: Stretch) -> Reading:
+        return self._classifier.read(text.text[stretch.begin : stretch.end])
 
 
 def log_odds(chance: float) -> float:
@@ -221,13 +233,46 @@ def installed_classifier(device: str = "cpu") -> Classifier | None:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """`text[begin:end]`, to be read in one. `parts` are those of it that are read for themselves,
+    where it runs from what was read before into what is new."""
+
+    begin: int
+    end: int
+    parts: tuple[Stretch, ...] = ()
+
+
+def stretches_of(text: Normalised) -> Iterator[Stretch]:
+    """The sentences of `text`. One that was broken off and goes on in what is new (`text.fresh`) is
+    read as far as it was known, then what is new of it, then over both."""
+    new = text.first_fresh
+    for begin, end in _ended(text.text):
+        if not begin < new < end:
+            yield from (Stretch(*piece) for piece in _pieces(text.text, begin, end))
+            continue
+        known = [Stretch(*piece) for piece in _pieces(text.text, begin, new)]
+        own = [Stretch(*piece) for piece in _pieces(text.text, new, end)]
+        yield from (*known, *own)
+        first_end = own[0].end if own else end
+        over = Stretch(max(begin, first_end - MAX_CHARS), first_end, (*known[-1:], *own[:1]))
+        if over.begin < new and over.end - over.begin >= MIN_CHARS:
+            yield over
+
+
 def sentences(text: str) -> Iterator[tuple[int, int]]:
     """Spans of the sentences of normalised text, long ones cut at pauses or, failing that,
     in the middle, so that none is longer than MAX_CHARS. Too short ones are left out."""
+    for begin, end in _ended(text):
+        yield from _pieces(text, begin, end)
+
+
+def _ended(text: str) -> Iterator[tuple[int, int]]:
+    """What stands between marks that end a sentence."""
     begin = 0
     for at in range(len(text) + 1):
         if at == len(text) or text[at] in SENTENCE_ENDS:
-            yield from _pieces(text, begin, at)
+            yield begin, at
             begin = at + 1
 
 

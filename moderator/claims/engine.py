@@ -62,11 +62,11 @@ READ_CHANNELS = frozenset({"speech", "script"})
 @runtime_checkable
 class ReadsMeaning(Protocol):
     """A matcher that can also say how likely what stands around a match is unlawful, and each
-    sentence that ends after the offset `since` of `text.original`, both in log-odds."""
+    sentence that is new in `text`, both in log-odds."""
 
     def meaning(self, text: Normalised) -> Meaning: ...
 
-    def spoken(self, text: Normalised, since: int = 0) -> list[float]: ...
+    def spoken(self, text: Normalised) -> list[float]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,9 +287,9 @@ class ClaimEngine:
             )
         ]
 
-    def spoken(self, text: Normalised, since: int = 0) -> list[float]:
+    def spoken(self, text: Normalised) -> list[float]:
         """How the reader of meaning judges the sentences, as in `ReadsMeaning`; none without it."""
-        return self._reader.spoken(text, since) if self._reader is not None else []
+        return self._reader.spoken(text) if self._reader is not None else []
 
 
 _ListenedAgain = Mapping[tuple[int, int, str], Relistened]
@@ -366,7 +366,7 @@ class ClaimSession:
         original = lead + observation.text
         if observation.channel == "screen":
             original = original.replace("\n", JOINT)
-        text = self._engine.normalise(original)
+        text = replace(self._engine.normalise(original), fresh=len(lead))
         product = self._products.see(text.text)
         if product.passport is not None:
             self._on_sale.add(product.passport.id)
@@ -381,7 +381,7 @@ class ClaimSession:
             self._base_rate.shift if observation.channel == "speech" else 0.0,
         )
         if observation.channel == "speech":
-            self._base_rate.see(self._engine.spoken(text, len(lead)))
+            self._base_rate.see(self._engine.spoken(text))
         sightings = [
             self._sight(ruling, observation, original, len(lead))
             for ruling in rulings

@@ -9,6 +9,7 @@ record always quotes the original words.
 from __future__ import annotations
 
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -31,19 +32,31 @@ class Rewritten:
 
 @dataclass(frozen=True, slots=True)
 class Normalised:
-    """`text[i]` came from `original[starts[i]:ends[i]]`. Empty maps mean one to one."""
+    """`text[i]` came from `original[starts[i]:ends[i]]`. Empty maps mean one to one.
+
+    What stands in `original` before the offset `fresh` has been read before, and is here again for
+    what follows it.
+    """
 
     original: str
     text: str
     starts: Sequence[int] = ()
     ends: Sequence[int] = ()
     rewritten: tuple[Rewritten, ...] = field(default=())
+    fresh: int = 0
 
     def span(self, begin: int, end: int) -> tuple[int, int]:
         """Offsets in the original of `text[begin:end]`, which must not be empty."""
         if not self.starts:
             return begin, end
         return self.starts[begin], self.ends[end - 1]
+
+    @property
+    def first_fresh(self) -> int:
+        """Where in `text` begins what has not been read before."""
+        if not self.starts:
+            return min(self.fresh, len(self.text))
+        return bisect_left(self.starts, self.fresh)
 
 
 Morphs = Callable[[str], list[Rewritten]]
@@ -78,6 +91,7 @@ def without_pauses(text: Normalised) -> Normalised:
         [begin for begin, _ in spans],
         [end for _, end in spans],
         rewritten,
+        text.fresh,
     )
 
 

@@ -368,7 +368,7 @@ def put_observations(
     return len(rows)
 
 
-def _row(broadcast: Broadcast, key: str, body: dict[str, Any]) -> ObservationRow:
+def _row(broadcast: Broadcast, key: str, body: Mapping[str, Any]) -> ObservationRow:
     return ObservationRow(
         key=key,
         broadcast_id=broadcast.id,

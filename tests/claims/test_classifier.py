@@ -24,7 +24,7 @@ from moderator.claims.rules import RulePack, load_rules
 from moderator.claims.selftest import failures
 from moderator.config import Settings
 from moderator.errors import ModeratorError
-from moderator.records import Disposition, Room, ScriptLine
+from moderator.records import Disposition, Room, ScriptLine, Utterance
 from tests.claims.conftest import rule
 
 EVASIVE = "喝半个月瓶瓶罐罐都不用吃了"
@@ -153,6 +153,46 @@ def test_classifier_cuts_a_long_sentence_at_a_pause():
     pieces = [text[begin:end] for begin, end in sentences(text)]
 
     assert all(piece.endswith("听一听") for piece in pieces)
+
+
+RECIPE = "萝卜切成小块先焯一遍水"
+
+
+def said_in_turn(own: ClaimEngine, *texts: str, breath_s: float = 0.4) -> list[list[str]]:
+    """The quotes found in each utterance, said one right after the other."""
+    session, start, quotes = ClaimSession(own), 0.0, []
+    for text in texts:
+        end = start + len(text) / 5
+        utterance = Utterance(text, start, end, chars=(), confidence=1.0, engine="by-hand")
+        quotes.append([sighting.finding.quote for sighting in session.observe(utterance)])
+        start = end + breath_s
+    return quotes
+
+
+def test_classifier_reads_an_utterance_for_itself_whatever_was_said_before(load):
+    says = {EVASIVE: Reading("medical_efficacy", 0.95)}
+
+    assert said_in_turn(engine(load(semantic_rule()), says), RECIPE, EVASIVE) == [[], [EVASIVE]]
+
+
+def test_classifier_reads_a_claim_that_runs_over_two_utterances(load):
+    first, second = EVASIVE[:6], EVASIVE[6:]
+    says = {EVASIVE: Reading("medical_efficacy", 0.95)}
+    own = engine(load(semantic_rule()), says)
+
+    assert said_in_turn(own, first, second) == [[], [f"{first}，{second}"]]
+    assert said_in_turn(own, first, second, breath_s=5.0) == [[], []]
+
+
+def test_classifier_does_not_blame_what_comes_after_a_claim_for_it(load):
+    claim = Reading("medical_efficacy", 0.95)
+    both = {EVASIVE: claim, EVASIVE + RECIPE: claim}
+    own = engine(load(semantic_rule()), both)
+
+    assert said_in_turn(own, EVASIVE, RECIPE) == [[EVASIVE], []]
+    assert said_in_turn(engine(load(semantic_rule()), {EVASIVE + RECIPE: claim}), EVASIVE, RECIPE)[
+        1
+    ] == [f"{EVASIVE}，{RECIPE}"]
 
 
 def test_classifier_missing_leaves_the_patterns_alone(load, monkeypatch):

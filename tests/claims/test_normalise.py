@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moderator.claims.normalise import Rewritten, normalise
+from moderator.claims.normalise import Rewritten, normalise, without_pauses
 
 
 def words(original: str, wanted: str) -> str:
@@ -49,6 +51,16 @@ def test_normalise_keeps_decimals_and_addresses_but_ends_sentences() -> None:
 
 def test_normalise_keeps_spaces_between_latin_words() -> None:
     assert normalise("Best  Quality 面膜").text == "best quality面膜"
+
+
+@given(st.text("好的，。国 *ａ1", min_size=1, max_size=30), st.integers(0, 30))
+def test_normalise_knows_where_the_new_text_begins(original: str, fresh: int) -> None:
+    for text in (normalise(original), without_pauses(normalise(original))):
+        told = replace(text, fresh=fresh)
+        first = told.first_fresh
+        assert all(told.span(at, at + 1)[0] < fresh for at in range(first))
+        assert all(told.span(at, at + 1)[0] >= fresh for at in range(first, len(told.text)))
+        assert without_pauses(told).fresh == fresh
 
 
 def test_normalise_writes_out_known_evasions_with_the_original_kept() -> None:

@@ -41,6 +41,10 @@ MIN_CHARS = 5
 """Fewer characters say too little to suspect anyone."""
 MIN_AROUND = 3
 """With fewer characters around them, words that a rule met stand for themselves."""
+LEAST_SHARE = -2.0
+"""Log-odds that what is new must say by itself of a claim that it goes on with: random sentences
+put together say many things. Chosen on held-out sentences after other talk and cut in two
+(`benchmarks/flow.py`)."""
 MAX_SOUNDS = 128
 KEEN_CHANNELS: frozenset[str] = frozenset({"script"})
 """Where it costs little to be shown too much: a script is looked through before it is said."""
@@ -147,7 +151,7 @@ class SemanticMatcher:
                 needed = usual if keen else max(lowest, usual - leaning)
                 if reading.log_odds < needed:
                     continue
-                if any(self._read(text, part).log_odds >= needed for part in stretch.parts):
+                if stretch.parts and not self._together(text, stretch, needed):
                     continue
                 begin, end = stretch.begin, stretch.end
                 words, by_room = text.text[begin:end], reading.log_odds < usual
@@ -155,6 +159,14 @@ class SemanticMatcher:
                     Match(rule, begin, end, "semantic", reading.score, words, by_room=by_room)
                 )
         return found
+
+    def _together(self, text: Normalised, stretch: Stretch, needed: float) -> bool:
+        """Whether it takes all of the stretch to say so much, and what is new has its share."""
+        parts = [(part, self._read(text, part).log_odds) for part in stretch.parts]
+        new = text.first_fresh
+        return all(
+            says < needed and (says > LEAST_SHARE or part.begin < new) for part, says in parts
+        )
 
     def spoken(self, text: Normalised) -> list[float]:
         """The log-odds of each sentence that is new in `text`; of small talk none."""

@@ -177,7 +177,7 @@ def test_classifier_reads_an_utterance_for_itself_whatever_was_said_before(load)
 
 def test_classifier_reads_a_claim_that_runs_over_two_utterances(load):
     first, second = EVASIVE[:6], EVASIVE[6:]
-    says = {EVASIVE: Reading("medical_efficacy", 0.95)}
+    says = {EVASIVE: Reading("medical_efficacy", 0.95), second: Reading("other", 0.3)}
     own = engine(load(semantic_rule()), says)
 
     assert said_in_turn(own, first, second) == [[], [f"{first}，{second}"]]
@@ -185,14 +185,14 @@ def test_classifier_reads_a_claim_that_runs_over_two_utterances(load):
 
 
 def test_classifier_does_not_blame_what_comes_after_a_claim_for_it(load):
-    claim = Reading("medical_efficacy", 0.95)
-    both = {EVASIVE: claim, EVASIVE + RECIPE: claim}
-    own = engine(load(semantic_rule()), both)
+    claim, hint = Reading("medical_efficacy", 0.95), Reading("other", 0.3)
 
-    assert said_in_turn(own, EVASIVE, RECIPE) == [[EVASIVE], []]
-    assert said_in_turn(engine(load(semantic_rule()), {EVASIVE + RECIPE: claim}), EVASIVE, RECIPE)[
-        1
-    ] == [f"{EVASIVE}，{RECIPE}"]
+    def quotes(says: dict[str, Reading]) -> list[list[str]]:
+        return said_in_turn(engine(load(semantic_rule()), says), EVASIVE, RECIPE)
+
+    assert quotes({EVASIVE: claim, EVASIVE + RECIPE: claim, RECIPE: hint}) == [[EVASIVE], []]
+    assert quotes({EVASIVE + RECIPE: claim}) == [[], []]
+    assert quotes({EVASIVE + RECIPE: claim, RECIPE: hint}) == [[], [f"{EVASIVE}，{RECIPE}"]]
 
 
 def test_classifier_missing_leaves_the_patterns_alone(load, monkeypatch):

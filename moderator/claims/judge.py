@@ -200,7 +200,7 @@ class Judge:
         said = meaning(match.begin, match.end) if meaning is not None and not clash else None
         if said is not None and self._weights is not None:
             certainty = self._weights.chance(rule.id, said)
-            if certainty < self._weights.floor:
+            if self._weights.drops(rule.id, certainty):
                 return Acquittal(match, f"结合整句意思，是违规说法的可能只有 {certainty:.0%}")
             if certainty < self._weights.firm and disposition is Disposition.VIOLATION:
                 disposition = Disposition.SUSPECT

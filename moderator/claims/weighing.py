@@ -23,22 +23,31 @@ from typing import Any
 @dataclass(frozen=True, slots=True)
 class Weights:
     """`floor` and `firm` are chances: a finding below the first is dropped, and only one above the
-    second may say `violation`. Rules that the corpus never met have `unmet` as their log-odds."""
+    second may say `violation`. Of rules whose own log-odds reach `sure` none is dropped: they are
+    hardly ever wrong, the reader of meaning may be. Rules that the corpus never met have `unmet`
+    as their log-odds."""
 
     intercept: float
     meaning: float
     rule: float
     floor: float
     firm: float
+    sure: float
     unmet: float
     rules: Mapping[str, float]
 
     def chance(self, rule_id: str, meaning: float) -> float:
         """Probability (0–1) that a finding of this rule is right, where the classifier gives the
         sentence the log-odds `meaning`."""
-        own = self.rules.get(rule_id, self.unmet)
-        log_odds = self.intercept + self.meaning * meaning + self.rule * own
+        log_odds = self.intercept + self.meaning * meaning + self.rule * self._own(rule_id)
         return 1.0 / (1.0 + exp(-max(-30.0, min(30.0, log_odds))))
+
+    def drops(self, rule_id: str, chance: float) -> bool:
+        """Whether a finding of this rule with that chance is none at all."""
+        return chance < self.floor and self._own(rule_id) < self.sure
+
+    def _own(self, rule_id: str) -> float:
+        return self.rules.get(rule_id, self.unmet)
 
 
 def weights_from(body: Mapping[str, Any]) -> Weights | None:
@@ -51,6 +60,7 @@ def weights_from(body: Mapping[str, Any]) -> Weights | None:
         rule=float(body["rule"]),
         floor=float(body["floor"]),
         firm=float(body["firm"]),
+        sure=float(body["sure"]),
         unmet=float(body["unmet"]),
         rules={str(name): float(value) for name, value in body["rules"].items()},
     )

@@ -8,6 +8,7 @@ BODY = {
     "rule": 0.5,
     "floor": 0.25,
     "firm": 0.6,
+    "sure": 3.0,
     "unmet": 0.0,
     "rules": {"cn.sure": 4.0, "cn.loose": -2.0},
 }
@@ -25,6 +26,15 @@ def test_weighing_stays_a_probability_whatever_comes_in() -> None:
     weights = weights_from(BODY)
     assert weights is not None
     assert 0.0 < weights.chance("cn.sure", -1e9) < weights.chance("cn.sure", 1e9) < 1.0
+
+
+def test_weighing_drops_no_finding_of_a_rule_that_is_hardly_ever_wrong() -> None:
+    weights = weights_from(BODY)
+    assert weights is not None
+    assert weights.drops("cn.loose", 0.24)
+    assert weights.drops("cn.never_met", 0.24)
+    assert not weights.drops("cn.loose", 0.25)
+    assert not weights.drops("cn.sure", 0.01)
 
 
 def test_weighing_is_off_without_weights() -> None:

@@ -135,6 +135,9 @@ class WeighsOnly:
     def spoken(self, text: Normalised) -> list[float]:
         return self.reader.spoken(text)
 
+    def keen_on(self, channel: str) -> bool:
+        return self.reader.keen_on(channel)
+
 
 def score_texts(
     engine: ClaimEngine, cases: Path | None, console: Console, show: bool

@@ -141,7 +141,7 @@ class SemanticMatcher:
         Sentences of small talk are not read. `leaning` moves the usual thresholds, down to the keen
         ones at most.
         """
-        keen = self._keen is None or channel in self._keen
+        keen = self.keen_on(channel)
         found = []
         for stretch in self._stretches(text):
             reading = self._read(text, stretch)
@@ -159,6 +159,9 @@ class SemanticMatcher:
                     Match(rule, begin, end, "semantic", reading.score, words, by_room=by_room)
                 )
         return found
+
+    def keen_on(self, channel: str) -> bool:
+        return self._keen is None or channel in self._keen
 
     def _together(self, text: Normalised, stretch: Stretch, needed: float) -> bool:
         """Whether it takes all of the stretch to say so much, and what is new has its share."""

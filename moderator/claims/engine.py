@@ -62,11 +62,13 @@ READ_CHANNELS = frozenset({"speech", "script"})
 @runtime_checkable
 class ReadsMeaning(Protocol):
     """A matcher that can also say how likely what stands around a match is unlawful, and each
-    sentence that is new in `text`, both in log-odds."""
+    sentence that is new in `text`, both in log-odds; and on which channels it is keen."""
 
     def meaning(self, text: Normalised) -> Meaning: ...
 
     def spoken(self, text: Normalised) -> list[float]: ...
+
+    def keen_on(self, channel: str) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +198,7 @@ class ClaimEngine:
     ) -> list[Ruling]:
         """Rulings on matches that stand in the guess alone."""
         meaning = self._reader.meaning(guess) if self._reader is not None else None
+        keen = self._keen_on("speech")
         rulings = []
         for match in self.matches(guess, by_sound=False, channel="speech", leaning=leaning):
             if guess.text[match.begin : match.end] == written.text[match.begin : match.end]:
@@ -209,7 +212,7 @@ class ClaimEngine:
             )
             rulings.append(
                 self._judge.rule_on(
-                    guessed, guess, product, "speech", None if semantic else meaning
+                    guessed, guess, product, "speech", None if semantic else meaning, keen
                 )
             )
         return rulings
@@ -229,6 +232,7 @@ class ClaimEngine:
         meaning = None
         if self._reader is not None and channel in READ_CHANNELS:
             meaning = self._reader.meaning(text)
+        keen = self._keen_on(channel)
         return [
             self._judge.rule_on(
                 _relistened(match, text, again),
@@ -236,9 +240,13 @@ class ClaimEngine:
                 product,
                 channel,
                 meaning if match.kind != "semantic" else None,
+                keen,
             )
             for match in self.matches(text, certainty=certainty, channel=channel, leaning=leaning)
         ]
+
+    def _keen_on(self, channel: str) -> bool:
+        return self._reader is not None and self._reader.keen_on(channel)
 
     def join(self, joined: Joined, product: ProductView) -> Finding | None:
         """Rule on a claim whose parts lie in several observations; None where any part is exempt.

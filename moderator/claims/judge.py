@@ -125,12 +125,14 @@ class Judge:
         product: ProductView,
         channel: str,
         meaning: Meaning | None = None,
+        keen: bool = False,
     ) -> Ruling:
         """Decide one match. The recogniser's confidence is the session's to weigh in.
 
         `meaning` reads what stands at a place of `text`; its say is weighed with the rule's, except
         where the product's passport plainly contradicts the words. What the classifier alone has
         found stays a suspicion even then: that the sentence is about the fact at all is its guess.
+        Where it is `keen`, less is dropped for its meaning.
         """
         rule = match.rule
         scope = _in_scope(rule, product, channel)
@@ -200,7 +202,7 @@ class Judge:
         said = meaning(match.begin, match.end) if meaning is not None and not clash else None
         if said is not None and self._weights is not None:
             certainty = self._weights.chance(rule.id, said)
-            if self._weights.drops(rule.id, certainty):
+            if self._weights.drops(rule.id, certainty, keen=keen):
                 return Acquittal(match, f"结合整句意思，是违规说法的可能只有 {certainty:.0%}")
             if certainty < self._weights.firm and disposition is Disposition.VIOLATION:
                 disposition = Disposition.SUSPECT

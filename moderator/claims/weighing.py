@@ -22,15 +22,17 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """`floor` and `firm` are chances: a finding below the first is dropped, and only one above the
-    second may say `violation`. Of rules whose own log-odds reach `sure` none is dropped: they are
-    hardly ever wrong, the reader of meaning may be. Rules that the corpus never met have `unmet`
-    as their log-odds."""
+    """`floor`, `keen_floor` and `firm` are chances: a finding below the first (the second, where it
+    costs little to be shown too much) is dropped, and only one above the last may say `violation`.
+    Of rules whose own log-odds reach `sure` none is dropped: they are hardly ever wrong, the reader
+    of meaning may be. Rules that the corpus never met have `unmet` as their log-odds.
+    """
 
     intercept: float
     meaning: float
     rule: float
     floor: float
+    keen_floor: float
     firm: float
     sure: float
     unmet: float
@@ -42,9 +44,10 @@ class Weights:
         log_odds = self.intercept + self.meaning * meaning + self.rule * self._own(rule_id)
         return 1.0 / (1.0 + exp(-max(-30.0, min(30.0, log_odds))))
 
-    def drops(self, rule_id: str, chance: float) -> bool:
+    def drops(self, rule_id: str, chance: float, *, keen: bool = False) -> bool:
         """Whether a finding of this rule with that chance is none at all."""
-        return chance < self.floor and self._own(rule_id) < self.sure
+        floor = self.keen_floor if keen else self.floor
+        return chance < floor and self._own(rule_id) < self.sure
 
     def _own(self, rule_id: str) -> float:
         return self.rules.get(rule_id, self.unmet)
@@ -59,6 +62,7 @@ def weights_from(body: Mapping[str, Any]) -> Weights | None:
         meaning=float(body["meaning"]),
         rule=float(body["rule"]),
         floor=float(body["floor"]),
+        keen_floor=float(body["keen_floor"]),
         firm=float(body["firm"]),
         sure=float(body["sure"]),
         unmet=float(body["unmet"]),

@@ -7,6 +7,7 @@ BODY = {
     "meaning": 1.0,
     "rule": 0.5,
     "floor": 0.25,
+    "keen_floor": 0.1,
     "firm": 0.6,
     "sure": 3.0,
     "unmet": 0.0,
@@ -34,6 +35,8 @@ def test_weighing_drops_no_finding_of_a_rule_that_is_hardly_ever_wrong() -> None
     assert weights.drops("cn.loose", 0.24)
     assert weights.drops("cn.never_met", 0.24)
     assert not weights.drops("cn.loose", 0.25)
+    assert not weights.drops("cn.loose", 0.24, keen=True)
+    assert weights.drops("cn.loose", 0.09, keen=True)
     assert not weights.drops("cn.sure", 0.01)
 
 

@@ -161,6 +161,7 @@ class SemanticMatcher:
         return found
 
     def keen_on(self, channel: str) -> bool:
+        """Whether the rules' keen thresholds hold on this channel."""
         return self._keen is None or channel in self._keen
 
     def _together(self, text: Normalised, stretch: Stretch, needed: float) -> bool:

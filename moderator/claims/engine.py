@@ -55,6 +55,8 @@ CHANNEL_LABELS = {
 }
 GUESS_SCORE = 0.8
 """What is found in a guess of what was said: never firm."""
+NOTHING_IN_PARTICULAR = "other"
+"""A category of no use where the words are a guess: neither they nor the claim would be sure."""
 READ_CHANNELS = frozenset({"speech", "script"})
 """Where there are whole sentences; a banner is too short to be read for its meaning."""
 
@@ -204,6 +206,8 @@ class ClaimEngine:
             if guess.text[match.begin : match.end] == written.text[match.begin : match.end]:
                 continue
             semantic = match.kind == "semantic"
+            if semantic and match.rule.category == NOTHING_IN_PARTICULAR:
+                continue
             guessed = replace(
                 match,
                 kind=match.kind if semantic else "phonetic",

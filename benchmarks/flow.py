@@ -6,8 +6,7 @@
 A recogniser cuts speech where the host breathes, not where sentences end. Held-out sentences of the
 classifier's corpus go through the engine as utterances of a session: one alone; right after one and
 after two lawful utterances; and in two pieces, cut somewhere in the middle. A sentence counts as
-flagged when a finding lies in it, or in either piece of it. `flagged_before` counts findings in the
-lawful utterance before: what stands there must not be blamed for what comes after it.
+flagged when a finding lies in it, or in either piece of it.
 """
 
 from __future__ import annotations
@@ -55,18 +54,15 @@ def main() -> None:
         "unlawful": [row["text"] for row in rows if row["labels"]][: chosen.count],
         "lawful": lawful[: chosen.count],
     }
-    table = Table("said", "recall", "lawful flagged", "precision", "before it flagged")
+    table = Table("said", "recall", "lawful flagged", "precision")
     results: list[dict[str, Any]] = []
     for name, lead in (("alone", 0), ("after one", 1), ("after two", 2), ("cut in two", 0)):
         flagged = {"unlawful": 0, "lawful": 0}
-        blamed = 0
         for kind, texts in said.items():
             for text in track(texts, description=f"{name}, {kind}"):
                 talk = drawn.sample(before, lead)
                 own = cut(text, drawn) if name == "cut in two" else [text]
-                found = findings(engine, [*talk, *own])
-                flagged[kind] += any(found[lead:])
-                blamed += any(found[:lead])
+                flagged[kind] += any(findings(engine, [*talk, *own])[lead:])
         recall = flagged["unlawful"] / len(said["unlawful"])
         wrong = flagged["lawful"] / len(said["lawful"])
         row = {
@@ -74,10 +70,9 @@ def main() -> None:
             "recall": round(recall, 4),
             "lawful_flagged": round(wrong, 4),
             "precision": round(flagged["unlawful"] / max(1, sum(flagged.values())), 4),
-            "flagged_before": round(blamed / sum(map(len, said.values())), 4) if lead else None,
         }
         results.append(row)
-        table.add_row(*("–" if value is None else f"{value}" for value in row.values()))
+        table.add_row(*map(str, row.values()))
     console = Console()
     console.print(table)
     shape = {"unlawful": len(said["unlawful"]), "lawful": len(said["lawful"]), "chars": CHARS}

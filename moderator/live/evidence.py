@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -19,6 +16,7 @@ from moderator.errors import ModeratorError
 from moderator.live.config import EvidenceConfig
 from moderator.live.ports import RingPort
 from moderator.live.screen import Picture
+from moderator.live.worker import Worker
 from moderator.records import Violation
 
 log = structlog.get_logger()
@@ -30,6 +28,7 @@ SPARE_S = 1.0
 YIELD_S = 120.0
 """Evidence gives way to rooms that lag for so long at most: a ring holds minutes, not hours."""
 NICENESS = 10
+"""Cutting takes no time away from listening."""
 GIVE_UP_S = 90.0
 """A post roll that has not come by then will not come."""
 SETTLE_S = 0.5
@@ -80,7 +79,7 @@ class EvidenceStats:
     busy_s: float = 0.0
 
 
-class EvidenceWorker:
+class EvidenceWorker(Worker):
     """Cuts evidence on one thread, so that a burst of records never slows the rooms down.
 
     A record waits until its words and `post_s` after them have been live, then its clip is cut
@@ -91,6 +90,9 @@ class EvidenceWorker:
     waiting, a further record gets such an event at once, and is counted.
     """
 
+    patience_s = 600.0
+    """ffmpeg may take two minutes for each of its tries at a clip."""
+
     def __init__(
         self,
         out: Path,
@@ -99,26 +101,13 @@ class EvidenceWorker:
         most: int = 200,
         clock: Callable[[], float] = monotonic,
     ) -> None:
+        super().__init__("evidence", niceness=NICENESS, clock=clock)
         self.out = out
         self.config = config
         self.stats = EvidenceStats()
         self._most = most
-        self._clock = clock
         self._tasks: list[_Task] = []
         self.busy: Callable[[], bool] = lambda: False
-        self._stopping = False
-        self._change = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name="evidence", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self, timeout_s: float = 10.0) -> None:
-        with self._change:
-            self._stopping = True
-            self._change.notify_all()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
 
     def want(self, room: Room, record: Violation, pictures: tuple[Picture, ...] = ()) -> None:
         """Have evidence made for `record`. Returns at once."""
@@ -146,34 +135,28 @@ class EvidenceWorker:
         with self._change:
             return len(self._tasks)
 
-    @property
-    def alive(self) -> bool:
-        return self._thread.is_alive()
-
-    def _run(self) -> None:
-        with suppress(OSError, AttributeError):
-            # On Linux this is the thread's own, and what it starts inherits it: cutting takes
-            # no time away from listening.
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
-        while True:
-            with self._change:
-                if self._stopping:
-                    return
-                task = self._next()
-                if task is None:
-                    self._change.wait(0.25)
-                    continue
-            try:
-                done = self._make(task)
-            except Exception:
-                # One record's evidence must not cost the others theirs.
-                log.exception("evidence.failed", violation=task.record.id)
-                self.stats.failed += 1
-                done = True
-            with self._change:
-                if done:
-                    self._tasks.remove(task)
-                    self._change.notify_all()
+    def step(self) -> bool:
+        """Make the evidence of one record, or wait a little."""
+        with self._change:
+            if self._stopping:
+                return False
+            self._beat = self._clock()
+            task = self._next()
+            if task is None:
+                self._change.wait(0.25)
+                return True
+        try:
+            done = self._make(task)
+        except Exception:
+            # One record's evidence must not cost the others theirs.
+            log.exception("evidence.failed", violation=task.record.id)
+            self.stats.failed += 1
+            done = True
+        with self._change:
+            if done:
+                self._tasks.remove(task)
+                self._change.notify_all()
+        return True
 
     def _next(self) -> _Task | None:
         now = self._clock()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from time import monotonic, perf_counter, thread_time
@@ -15,6 +13,7 @@ import structlog
 from rapidfuzz import fuzz
 
 from moderator.live.queues import NewestFirst
+from moderator.live.worker import Worker
 from moderator.media.blocks import VideoFrame
 from moderator.records import Code, ScreenText
 from moderator.vision.codes import CodeReader
@@ -28,6 +27,7 @@ Seen = ScreenText | Code
 
 IDLE_S = 0.05
 NICENESS = 5
+"""Words wait for nothing, a text stands for seconds."""
 ALIKE = 85.0
 """Of 100 (rapidfuzz's ratio): the same text read a little differently."""
 RUNNING = 8
@@ -152,7 +152,7 @@ class _Room:
     ending: bool = False
 
 
-class ScreenWorker:
+class ScreenWorker(Worker):
     """Reads the screens of every room on one thread that owns the OCR engine.
 
     `look` takes a room's frame from any thread. Queue policy `newest_wins`: one frame a room
@@ -174,31 +174,17 @@ class ScreenWorker:
         batch: int = 1,
         clock: Callable[[], float] = monotonic,
     ) -> None:
+        super().__init__("screen", niceness=NICENESS, clock=clock)
         self.ocr = ocr
         self.stats = ScreenStats()
         self.skip_low_risk = False
         self._codes = codes
         self._batch = batch if isinstance(ocr, ReadsMany) and ocr.batch > 1 else 1
-        self._clock = clock
         self._factor = 1.0
         self._rooms: dict[str, _Room] = {}
         self._frames: NewestFirst[VideoFrame] = NewestFirst()
-        self._change = threading.Condition()
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="screen", daemon=True)
-        self._beat = clock()
 
     # --- from other threads -------------------------------------------------------------
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self, timeout_s: float = 10.0) -> None:
-        with self._change:
-            self._stopping = True
-            self._change.notify_all()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
 
     def open(
         self,
@@ -255,23 +241,7 @@ class ScreenWorker:
         with self._change:
             return len(self._frames)
 
-    @property
-    def beat_s(self) -> float:
-        """How long ago the thread showed life."""
-        return self._clock() - self._beat
-
-    @property
-    def alive(self) -> bool:
-        return self._thread.is_alive()
-
     # --- the worker's thread ------------------------------------------------------------
-
-    def _run(self) -> None:
-        with suppress(OSError, AttributeError):
-            # On Linux this is the thread's own: words wait for nothing, a text stands for seconds.
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
-        while self.step():
-            pass
 
     def step(self) -> bool:
         """Read what is due, or end the rooms that are done. False when the worker is to end."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,6 +20,7 @@ from moderator.asr.segmenter import LIVE, THRIFTY, SegmenterOptions, SpeechSegme
 from moderator.asr.vad import VoiceActivity
 from moderator.live.config import SpeechConfig
 from moderator.live.queues import FairQueue, InterimPacer, Waiting
+from moderator.live.worker import Worker
 from moderator.media.blocks import AudioBlock
 from moderator.records import Utterance
 
@@ -124,7 +124,7 @@ class _Guess:
         return (self.start, self.count) == (segment.start, len(segment.samples))
 
 
-class SpeechWorker:
+class SpeechWorker(Worker):
     """Cuts, decodes and doubts the speech of every room.
 
     `hear` takes a room's sound from any thread. Voice activity of all rooms is judged together,
@@ -148,6 +148,7 @@ class SpeechWorker:
         max_lag_s: float = 60.0,
         clock: Callable[[], float] = monotonic,
     ) -> None:
+        super().__init__("speech", clock=clock)
         self.config = config or SpeechConfig()
         self.engine = engine
         self.stats = SpeechStats()
@@ -155,7 +156,6 @@ class SpeechWorker:
         self.interim = True
         self._beam_wanted = self._beam = self.config.beam
         self._vad = vad
-        self._clock = clock
         self._max_lag_s = max_lag_s
         self._second: SecondListen | None = None
         if likenesses is not None and isinstance(engine, Scores):
@@ -170,24 +170,9 @@ class SpeechWorker:
         self._pacer = InterimPacer(
             every_s=self.config.interim_every_s, share=self.config.interim_share
         )
-        self._change = threading.Condition()
-        self._stopping = False
-        self._beat = clock()
         self._decoding: list[Waiting[SpeechSegment]] = []
-        self._thread = threading.Thread(target=self._run, name="speech", daemon=True)
 
     # --- from other threads -------------------------------------------------------------
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self, timeout_s: float = 10.0) -> None:
-        """End the thread; what waits is not decoded any more."""
-        with self._change:
-            self._stopping = True
-            self._change.notify_all()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
 
     def open(
         self, room: str, listener: SpeechListener, *, urgency: int = 5, may_wait: bool = False
@@ -274,26 +259,10 @@ class SpeechWorker:
         with self._change:
             return self._queue.seconds + sum(room.inbox_s for room in self._rooms.values())
 
-    @property
-    def beat_s(self) -> float:
-        """How long ago the thread showed life; a batch takes a second or so."""
-        return self._clock() - self._beat
-
-    @property
-    def alive(self) -> bool:
-        return self._thread.is_alive()
-
     # --- the worker's thread ------------------------------------------------------------
 
-    def _run(self) -> None:
-        while self.step():
-            pass
-
     def step(self) -> bool:
-        """One turn: judge what came, then decode a batch, or else an interim text.
-
-        False when the worker is to end. For tests; the thread calls it in a loop.
-        """
+        """One turn: judge what came, then decode a batch, or else an interim text."""
         with self._change:
             if not (self._stopping or len(self._queue)):
                 self._change.wait_for(lambda: self._stopping, TICK_S)

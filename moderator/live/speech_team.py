@@ -23,7 +23,7 @@ class Speech(Protocol):
     @property
     def waiting_s(self) -> float: ...
     @property
-    def beat_s(self) -> float: ...
+    def hung(self) -> bool: ...
     @property
     def alive(self) -> bool: ...
 
@@ -77,9 +77,8 @@ class SpeechTeam:
         return sum(worker.waiting_s for worker in self.workers)
 
     @property
-    def beat_s(self) -> float:
-        """Of the worker that has been silent longest."""
-        return max(worker.beat_s for worker in self.workers)
+    def hung(self) -> bool:
+        return any(worker.hung for worker in self.workers)
 
     @property
     def alive(self) -> bool:

@@ -250,12 +250,14 @@ class Supervisor(SampleSource):
         found = []
         if monotonic() - self._beat > SILENT_WORKER_S and self.ready:
             found.append("the supervisor hangs")
-        for name, worker in (("speech", self.shared.speech), ("screen", self.shared.screen)):
+        shared = self.shared
+        workers = {"speech": shared.speech, "screen": shared.screen, "evidence": shared.evidence}
+        for name, worker in workers.items():
             if worker is None or not self.ready:
                 continue
             if not worker.alive:
                 found.append(f"the {name} worker has died")
-            elif worker.beat_s > SILENT_WORKER_S:
+            elif worker.hung:
                 found.append(f"the {name} worker hangs")
         return found
 

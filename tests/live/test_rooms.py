@@ -382,6 +382,9 @@ def test_rooms_metrics_and_health_tell_how_things_stand(house: Callable[..., Hou
     assert it.supervisor.not_ready() == []
     (room,) = it.supervisor.rooms()
     assert (room["room"], room["state"], room["records"]) == ("r1", "live", 1)
+    assert it.shared.evidence is not None
+    it.shared.evidence.stop()
+    assert it.supervisor.faults() == ["the evidence worker has died"]
     it.stop.set()
     it.over()
     assert it.supervisor.not_ready() == ["starting or stopping"]

@@ -4,7 +4,7 @@
     python -m benchmarks.accuracy --cases my.jsonl    # {"text", "verdict", "category", "product"?}
     python -m benchmarks.accuracy --skip-rooms        # text only: seconds instead of minutes
 
-Six questions, six parts:
+Seven questions, seven parts:
 
 - *rooms*: each sample room through the whole pipeline against its truth file. A planted violation
   is found as `samples/truth.py` says: channel, time (2 s of slack), and the category or the words.
@@ -16,6 +16,9 @@ Six questions, six parts:
   trained or tuned on, and looked at in its totals only.
 - *short lines* (`short_lines.jsonl`): ordinary ones of 2 to 14 characters, and unlawful ones as
   short, by a third hand; never trained on.
+- *hands* (`hands.jsonl`): four further hands who wrote when rules and classifier were as they are:
+  scripts for the teleprompter, strong but lawful selling, garbled speech, talk between claims;
+  nothing was changed after what they showed.
 - *clean speech*: harmless talk, and of it the files that the classifier was not trained on; flags
   an hour at 240 characters a minute, a fluent host's pace.
 
@@ -56,6 +59,7 @@ REPOSITORY = Path(__file__).parents[1]
 ROOMS = REPOSITORY / "samples" / "rooms"
 EXAM = Path(__file__).with_name("exam.jsonl")
 SHORT = Path(__file__).with_name("short_lines.jsonl")
+HANDS = Path(__file__).with_name("hands.jsonl")
 SHARED_CASES = REPOSITORY.parent / "shared" / "dev-cases.jsonl"
 CHARS_PER_HOUR = 240 * 60
 
@@ -155,7 +159,7 @@ def score_texts(
     }
     every = [row for rows in held.values() for row in rows]
     scores["corpus"]["together"] = score_corpus(engine, every, "together", console)
-    for path in (EXAM, SHORT):
+    for path in (EXAM, SHORT, HANDS):
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         scores[path.stem] = score_corpus(engine, lines, path.name, console)
     scores["clean_speech"] = score_clean(engine, console, show)
@@ -192,11 +196,12 @@ def score_cases(engine: ClaimEngine, path: Path, console: Console, show: bool) -
 def score_corpus(
     engine: ClaimEngine, rows: Iterable[dict[str, Any]], name: str, console: Console
 ) -> dict[str, Any]:
-    """The product's category is given as a passport would."""
+    """By label and by who wrote it; the product's category is given as a passport would."""
     groups: dict[str, Score] = defaultdict(Score)
     for case in rows:
         flags = flag(engine, case["text"], category=case.get("product"))
-        for label in ("all", *case["labels"]):
+        own = (case["hand"],) if "hand" in case else ()
+        for label in ("all", *case["labels"], *own):
             score = groups[label]
             if case["labels"]:
                 score.found += bool(flags)

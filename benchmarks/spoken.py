@@ -1,6 +1,6 @@
 """How much of what is said aloud do we find? Held-out sentences, voiced, recognised and judged.
 
-    python -m benchmarks.spoken               # 80 unlawful and 80 lawful; about 15 min
+    python -m benchmarks.spoken               # 150 unlawful and 150 lawful; about 30 min
     python -m benchmarks.spoken --count 20    # a quick look
     python -m benchmarks.spoken --again       # what was heard last time, judged by today's rules
 
@@ -42,7 +42,7 @@ from moderator.claims.rules import RulePack, load_rules
 from moderator.records import Relistened, TimedChar, Utterance
 from samples import music, voice
 
-COUNT = 80
+COUNT = 150
 CONDITIONS = ("clean", "music_noise_20db")
 BATCH = 8
 

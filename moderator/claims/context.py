@@ -14,6 +14,8 @@ from moderator.claims.normalise import SENTENCE_ENDS
 
 SENTENCE_REACH_CHARS = 32
 """Speech often has no punctuation: a sentence is never taken as longer than this each way."""
+ASKED_CHARS = 8
+"""More words than that after 有人问 are the host's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class ContextReader:
         self._negated_after = _compile(words.get("negated_after", ()), head=True)
         self._not_negation = _compile(words.get("not_negation", ()))
         self._warned_before = _compile(words.get("warned_before", ()), tail=True)
+        self._asked_before = _compile(words.get("asked_before", ()), tail=True)
         self._warned_after = _compile(words.get("warned_after", ()), head=True)
         self._rules_quoted = _compile(words.get("rules_quoted", ()))
         self._negated_inside = _compile(words.get("negated_inside", ()))
@@ -87,8 +90,13 @@ class ContextReader:
         return bool(in_quotes and self._mention and self._mention.search(place.sentence))
 
     def warned(self, place: Around) -> bool:
-        """Viewers are warned of the claim, or a rule that forbids it is quoted."""
+        """Viewers are warned of the claim, or a rule that forbids it or a viewer's question is
+        quoted."""
         if self._warned_before and self._warned_before.search(place.before):
+            return True
+        words = place.text[place.claim_begin : place.claim_end]
+        short = len(words) <= ASKED_CHARS and "，" not in words
+        if short and self._asked_before and self._asked_before.search(place.before):
             return True
         if self._warned_after and self._warned_after.match(place.after):
             return True

@@ -202,7 +202,8 @@ class Judge:
         said = meaning(match.begin, match.end) if meaning is not None and not clash else None
         if said is not None and self._weights is not None:
             certainty = self._weights.chance(rule.id, said)
-            if self._weights.drops(rule.id, certainty, keen=keen):
+            named = rule.statutory and match.kind == "literal" and not match.guessed
+            if not named and self._weights.drops(rule.id, certainty, keen=keen):
                 return Acquittal(match, f"结合整句意思，是违规说法的可能只有 {certainty:.0%}")
             if certainty < self._weights.firm and disposition is Disposition.VIOLATION:
                 disposition = Disposition.SUSPECT

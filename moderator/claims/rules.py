@@ -232,6 +232,8 @@ class Rule:
     severity: Severity
     category: str
     disposition: Disposition
+    statutory: bool
+    """The law names the words: what their sentence means may weaken a finding, never drop it."""
     law: tuple[LawRef, ...]
     law_keys: tuple[str, ...]
     channels: frozenset[str]
@@ -448,6 +450,7 @@ def load_rule(path: Path, law: LawBook, lexicons: dict[str, Lexicon]) -> Rule:
         severity=Severity(body["severity"]),
         category=body["category"],
         disposition=Disposition(body.get("disposition", "violation")),
+        statutory=bool(body.get("statutory", False)),
         law=law_refs,
         law_keys=tuple(references),
         channels=frozenset(applies.get("channels", ())),

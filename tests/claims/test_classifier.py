@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -22,6 +22,7 @@ from moderator.claims.normalise import normalise
 from moderator.claims.passports import passport_from
 from moderator.claims.rules import RulePack, load_rules
 from moderator.claims.selftest import failures
+from moderator.claims.weighing import Weights
 from moderator.config import Settings
 from moderator.errors import ModeratorError
 from moderator.records import Disposition, Room, ScriptLine, Utterance
@@ -294,3 +295,25 @@ def test_classifier_shipped_knows_the_label_of_every_rule(shipped):
 def test_classifier_shipped_bears_any_text(shipped):
     for odd in ("a" * 60, "😀" * 10, "１２３４５６７", "٣٤٥٦٧٨", "\u200b" * 6, "〇" * 60):
         assert 0.0 <= shipped.read(odd).score <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("statutory", "said", "expected"),
+    [
+        (False, "这是国家级的品质", []),
+        (True, "这是国家级的品质", [Disposition.SUSPECT]),
+        (True, "这是国家集的品质", []),
+    ],
+)
+def test_semantic_meaning_weakens_what_the_law_names_and_drops_the_rest(
+    load, statutory: bool, said: str, expected: list[Disposition]
+) -> None:
+    named = rule(match=[{"terms": ["国家级"], "phonetic": True}], statutory=statutory)
+    pack = replace(
+        load(named, semantic_rule()),
+        weights=Weights(0.0, 1.0, 0.0, 0.4, 0.3, firm=0.9, sure=4.0, unmet=0.0, rules={}),
+    )
+    found = ClaimSession(engine(pack, {said: Reading("other", 0.05)}), Room()).observe(
+        Utterance(said, 0.0, 2.0, chars=(), confidence=0.9, engine="test")
+    )
+    assert [one.finding.disposition for one in found] == expected

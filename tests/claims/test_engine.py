@@ -49,6 +49,9 @@ def test_engine_quotes_the_original_words(load: Load) -> None:
         "广告法规定不能说最好",
         "最好的这种话是违规的",
         "那些说自己最好的都是骗人的",
+        "谁跟他说这是最好的你让他别买",
+        "有个大姐问这是不是就最好了，我可没讲",
+        "红豆妈妈问国家级不",
     ],
 )
 def test_engine_acquits_negation_and_warning(load: Load, text: str) -> None:
@@ -65,6 +68,13 @@ def test_engine_acquits_negation_and_warning(load: Load, text: str) -> None:
 )
 def test_engine_is_not_fooled_by_what_only_looks_like_negation(load: Load, text: str) -> None:
     assert findings(load(rule()), text)
+
+
+def test_engine_a_question_read_out_takes_back_only_what_was_asked(load: Load) -> None:
+    pack = load(rule(match=[{"regex": "祛斑(?:.{0,12}淡没了)?"}]))
+    assert findings(pack, "有姐姐问祛斑不，这个我不敢讲") == []
+    (found,) = findings(pack, "有姐姐问祛斑不，跟你讲三天就淡没了")
+    assert found.finding.quote == "祛斑不，跟你讲三天就淡没了"
 
 
 def test_engine_negation_can_be_switched_off(load: Load) -> None:

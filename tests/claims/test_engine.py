@@ -52,6 +52,7 @@ def test_engine_quotes_the_original_words(load: Load) -> None:
         "谁跟他说这是最好的你让他别买",
         "有个大姐问这是不是就最好了，我可没讲",
         "红豆妈妈问国家级不",
+        "问是不是最好，最好我不保证，我只说今天这个数",
     ],
 )
 def test_engine_acquits_negation_and_warning(load: Load, text: str) -> None:

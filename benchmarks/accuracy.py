@@ -16,9 +16,9 @@ Seven questions, seven parts:
   trained or tuned on, and looked at in its totals only.
 - *short lines* (`short_lines.jsonl`): ordinary ones of 2 to 14 characters, and unlawful ones as
   short, by a third hand; never trained on.
-- *hands* (`hands.jsonl`): four further hands who wrote when rules and classifier were as they are:
-  scripts for the teleprompter, strong but lawful selling, garbled speech, talk between claims;
-  nothing was changed after what they showed.
+- *hands* (`hands.jsonl`): four further hands, unseen by rules and classifier: scripts for the
+  teleprompter, strong but lawful selling, garbled speech, talk between claims; nothing was changed
+  for what they showed.
 - *clean speech*: harmless talk, and of it the files that the classifier was not trained on; flags
   an hour at 240 characters a minute, a fluent host's pace.
 

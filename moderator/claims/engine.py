@@ -336,6 +336,7 @@ class ClaimSession:
         self._before = ""
         self._again: list[Relistened] = []  # offsets count back from the end of what was before
         self._before_confidences: list[float] = []
+        self._told: tuple[tuple[Utterance, int], ...] = ()
         self._spoken_until = float("-inf")
         self._seen_chars = 0
         self._heard: dict[str, list[str]] = {}
@@ -374,6 +375,7 @@ class ClaimSession:
     def _read(self, observation: Observation) -> _Reading | None:
         if observation.distrust or not observation.text.strip():
             return None
+        told = self._told
         lead = self._lead_to(observation)
         original = lead + observation.text
         if observation.channel == "screen":
@@ -395,7 +397,7 @@ class ClaimSession:
         if observation.channel == "speech":
             self._base_rate.see(self._engine.spoken(text))
         sightings = [
-            self._sight(ruling, observation, original, len(lead))
+            self._sight(ruling, observation, original, len(lead), told)
             for ruling in rulings
             if isinstance(ruling, Finding) and ruling.end > len(lead)
         ]
@@ -466,6 +468,7 @@ class ClaimSession:
         session._products = self._products.with_cues(engine.cues)
         session._before, session._again = self._before, self._again
         session._before_confidences, session._lately = self._before_confidences, self._lately
+        session._told = self._told
         session._spoken_until, session._seen_chars = self._spoken_until, self._seen_chars
         session._heard, session._on_sale = self._heard, self._on_sale
         session._said, session._base_rate = self._said, self._base_rate
@@ -516,10 +519,12 @@ class ClaimSession:
         if not isinstance(observation, Utterance):
             return ""
         if observation.start - self._spoken_until > JOIN_GAP_S:
-            self._before = ""
+            self._before, self._told = "", ()
         lead = self._before[-JOIN_CHARS:]
         # The mark that ends an utterance is the recogniser's; the sentence may go on.
-        self._before = lead + observation.text.rstrip("。.，, ") + JOINT
+        own = observation.text.rstrip("。.，, ") + JOINT
+        self._before = lead + own
+        self._told = (*self._told, (observation, len(own)))[-JOIN_CHARS:]
         self._spoken_until = observation.end
         return lead
 
@@ -544,10 +549,17 @@ class ClaimSession:
         return [*before, *own]
 
     def _sight(
-        self, finding: Finding, observation: Observation, original: str, lead: int
+        self,
+        finding: Finding,
+        observation: Observation,
+        original: str,
+        lead: int,
+        told: Sequence[tuple[Utterance, int]],
     ) -> Sighting:
         begin, end = max(0, finding.begin - lead), finding.end - lead
         start_s, end_s = observation.time_of(begin, end)
+        if finding.begin < lead:
+            start_s = _said_at(told, lead - finding.begin, start_s)
         recognised = observation.confidence_of(begin, end)
         weakened = replace(
             finding, confidence=round(finding.confidence * (0.5 + 0.5 * recognised), 3)
@@ -570,6 +582,17 @@ class ClaimSession:
             if any(phrase in said for phrase in wanted):
                 return True
         return False
+
+
+def _said_at(told: Sequence[tuple[Utterance, int]], back: int, latest: float) -> float:
+    """Media-clock second of what stands `back` characters before the end of `told`, utterances
+    with the characters each has in the lead."""
+    for utterance, length in reversed(told):
+        if back <= length:
+            at = length - back
+            return min(latest, utterance.time_of(at, at + 1)[0])
+        back -= length
+    return latest
 
 
 @dataclass(frozen=True, slots=True)

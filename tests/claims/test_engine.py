@@ -177,6 +177,17 @@ def test_engine_times_are_those_of_the_words(load: Load) -> None:
     assert (round(found.start_s, 2), round(found.end_s, 2)) == (10.6, 11.2)
 
 
+def test_engine_a_claim_begins_where_its_first_words_were_said(load: Load) -> None:
+    pack = load(rule(match=[{"regex": "手术.{0,9}不用做.{0,3}橘子"}]))
+    session = ClaimSession(ClaimEngine(pack), Room())
+    first, last = speech("腰间盘突出手术都", 10.0), speech("不用做了送橘子", 12.6)
+    assert session.observe(first) == []
+    assert session.observe(speech("他说", 11.8)) == []
+    (found,) = session.under(ClaimEngine(pack)).observe(last)
+    assert found.finding.quote == "手术都，他说，不用做了送橘子"
+    assert (found.start_s, found.end_s) == pytest.approx((11.0, last.end))
+
+
 def test_engine_reads_a_claim_that_runs_over_two_utterances(load: Load) -> None:
     match = [{"near": [{"terms": ["根治"]}, {"terms": ["糖尿病"]}], "within_chars": 6}]
     session = ClaimSession(ClaimEngine(load(rule(match=match))))

@@ -375,7 +375,6 @@ class ClaimSession:
     def _read(self, observation: Observation) -> _Reading | None:
         if observation.distrust or not observation.text.strip():
             return None
-        told = self._told
         lead = self._lead_to(observation)
         original = lead + observation.text
         if observation.channel == "screen":
@@ -397,7 +396,7 @@ class ClaimSession:
         if observation.channel == "speech":
             self._base_rate.see(self._engine.spoken(text))
         sightings = [
-            self._sight(ruling, observation, original, len(lead), told)
+            self._sight(ruling, observation, original, len(lead))
             for ruling in rulings
             if isinstance(ruling, Finding) and ruling.end > len(lead)
         ]
@@ -549,17 +548,12 @@ class ClaimSession:
         return [*before, *own]
 
     def _sight(
-        self,
-        finding: Finding,
-        observation: Observation,
-        original: str,
-        lead: int,
-        told: Sequence[tuple[Utterance, int]],
+        self, finding: Finding, observation: Observation, original: str, lead: int
     ) -> Sighting:
         begin, end = max(0, finding.begin - lead), finding.end - lead
         start_s, end_s = observation.time_of(begin, end)
         if finding.begin < lead:
-            start_s = _said_at(told, lead - finding.begin, start_s)
+            start_s = _said_at(self._told[:-1], lead - finding.begin, start_s)
         recognised = observation.confidence_of(begin, end)
         weakened = replace(
             finding, confidence=round(finding.confidence * (0.5 + 0.5 * recognised), 3)

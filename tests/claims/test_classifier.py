@@ -298,22 +298,23 @@ def test_classifier_shipped_bears_any_text(shipped):
 
 
 @pytest.mark.parametrize(
-    ("statutory", "said", "expected"),
+    ("statutory", "said", "chance", "expected"),
     [
-        (False, "这是国家级的品质", []),
-        (True, "这是国家级的品质", [Disposition.SUSPECT]),
-        (True, "这是国家集的品质", []),
+        (False, "这是国家级的品质", 0.05, []),
+        (True, "这是国家级的品质", 0.05, [Disposition.SUSPECT]),
+        (True, "这是国家集的品质", 0.05, []),
+        (True, "这是国家集的品质", 0.6, [Disposition.SUSPECT]),
     ],
 )
 def test_semantic_meaning_weakens_what_the_law_names_and_drops_the_rest(
-    load, statutory: bool, said: str, expected: list[Disposition]
+    load, statutory: bool, said: str, chance: float, expected: list[Disposition]
 ) -> None:
     named = rule(match=[{"terms": ["国家级"], "phonetic": True}], statutory=statutory)
     pack = replace(
         load(named, semantic_rule()),
         weights=Weights(0.0, 1.0, 0.0, 0.4, 0.3, firm=0.9, sure=4.0, unmet=0.0, rules={}),
     )
-    found = ClaimSession(engine(pack, {said: Reading("other", 0.05)}), Room()).observe(
+    found = ClaimSession(engine(pack, {said: Reading("other", chance)}), Room()).observe(
         Utterance(said, 0.0, 2.0, chars=(), confidence=0.9, engine="test")
     )
     assert [one.finding.disposition for one in found] == expected

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -87,13 +87,16 @@ def cut(text: str, drawn: random.Random) -> list[str]:
 def findings(engine: ClaimEngine, texts: Sequence[str]) -> list[int]:
     """How many findings each utterance has, said one after the other in a session of their own."""
     session = ClaimSession(engine, Room())
-    start, found = 0.0, []
+    return [len(session.observe(utterance)) for utterance in paced(texts)]
+
+
+def paced(texts: Iterable[str]) -> Iterator[Utterance]:
+    """Texts as one host says them, a breath between each two."""
+    start = 0.0
     for text in texts:
         end = start + len(text) / CHARS_PER_S
-        utterance = Utterance(text, start, end, chars=(), confidence=1.0, engine="written")
-        found.append(len(session.observe(utterance)))
+        yield Utterance(text, start, end, chars=(), confidence=1.0, engine="written")
         start = end + BREATH_S
-    return found
 
 
 if __name__ == "__main__":

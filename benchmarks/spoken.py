@@ -1,6 +1,6 @@
 """How much of what is said aloud do we find? Held-out sentences, voiced, recognised and judged.
 
-    python -m benchmarks.spoken               # 150 unlawful and 150 lawful; about 30 min
+    python -m benchmarks.spoken               # 150 unlawful and 150 lawful; about 20 min
     python -m benchmarks.spoken --count 20    # a quick look
     python -m benchmarks.spoken --again       # what was heard last time, judged by today's rules
 

@@ -1,4 +1,4 @@
-"""Ten minutes of one host after the other: what a reviewer gets to see of talk that hangs together.
+"""One host after the other, eight minutes each: what a reviewer gets to see of coherent talk.
 
     python -m benchmarks.whole_rooms
     python -m benchmarks.whole_rooms --show    # also each false record and each claim not found
@@ -24,12 +24,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.accuracy import engines
-from benchmarks.flow import BREATH_S, CHARS_PER_S
+from benchmarks.flow import paced
 from benchmarks.report import write_result
 from moderator import load_rules
-from moderator.claims.engine import ClaimEngine, ClaimSession, Sighting
+from moderator.claims.engine import ClaimEngine, ClaimSession
 from moderator.episodes import Provenance, to_violations
-from moderator.records import Room, Utterance, Violation
+from moderator.records import Room, Utterance
 
 ROOMS = Path(__file__).with_name("whole_rooms.jsonl")
 PARTS = ("patterns", "patterns, weighed", "patterns + classifier")
@@ -43,13 +43,8 @@ class Said:
     utterance: Utterance
     unlawful: bool
 
-    def meets(self, found: Sighting | Violation) -> bool:
-        start, end = (
-            (found.start_s, found.end_s)
-            if isinstance(found, Sighting)
-            else (found.start, found.end)
-        )
-        return self.utterance.start < end and start < self.utterance.end
+    def meets(self, start_s: float, end_s: float) -> bool:
+        return self.utterance.start < end_s and start_s < self.utterance.end
 
 
 def main() -> None:
@@ -77,16 +72,17 @@ def main() -> None:
 
 def spoken_rooms() -> dict[str, list[Said]]:
     """The rooms by name, at the pace of `flow`."""
-    rooms: dict[str, list[Said]] = defaultdict(list)
+    rooms: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for line in ROOMS.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
-        own, text = rooms[row["room"]], row["text"]
-        start = own[-1].utterance.end + BREATH_S if own else 0.0
-        utterance = Utterance(
-            text, start, start + len(text) / CHARS_PER_S, chars=(), confidence=1.0, engine="written"
-        )
-        own.append(Said(utterance, bool(row["labels"])))
-    return dict(rooms)
+        rooms[row["room"]].append(row)
+    return {
+        name: [
+            Said(utterance, bool(row["labels"]))
+            for utterance, row in zip(paced(row["text"] for row in rows), rows, strict=True)
+        ]
+        for name, rows in rooms.items()
+    }
 
 
 def judge(
@@ -99,8 +95,14 @@ def judge(
     duration_s = said[-1].utterance.end
     records = to_violations(sightings, [], Provenance(room, name, "written", {}), duration_s)
     unlawful = [one for one in said if one.unlawful]
-    missed = [one for one in unlawful if not any(one.meets(found) for found in sightings)]
-    false = [record for record in records if not any(one.meets(record) for one in unlawful)]
+    missed = [
+        one for one in unlawful if not any(one.meets(at.start_s, at.end_s) for at in sightings)
+    ]
+    false = [
+        record
+        for record in records
+        if not any(one.meets(record.start, record.end) for one in unlawful)
+    ]
     if console is not None:
         for one in missed:
             console.print("MISS", name, one.utterance.text, markup=False)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from models.claim_classifier.noise import Mishearing
+from models.claim_classifier.talk import Certainty, Rereading
 from moderator.claims.classifier import MAX_CHARS, sentences, spoken_form
 from moderator.claims.normalise import normalise, without_pauses
 from moderator.claims.rules import RulePack
@@ -78,20 +79,26 @@ def load_corpus(pack: RulePack) -> Corpus:
 
 
 def misheard(examples: list[Example], pack: RulePack, seed: int) -> list[Example]:
-    """The same sentences with the mistakes of a recogniser: real ones where `recognised.jsonl` has
-    them, made-up ones for every other sentence (`noise.py`)."""
+    """The same sentences with the mistakes of a recogniser, as far as the product does not mend
+    them (`talk.Rereading`): real ones where `recognised.jsonl` has them, made-up ones for every
+    other sentence (`noise.py`)."""
     noise = Mishearing(seed, pack.misheard)
+    again = Rereading(((example.text, example.family) for example in examples), pack)
+    drawn = Certainty(RECOGNISED, seed)
     found = []
     by_text = {example.text: example for example in examples}
     if RECOGNISED.is_file():
         for line in RECOGNISED.read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
-            said, heard = by_text.get(_form(row["said"])), _form(row["heard"])
+            said = by_text.get(_form(row["said"]))
+            heard, certainty = _with_certainty(row["heard"], row["confidences"])
             if said is not None and not row["distrust"] and len(heard) >= 4:
-                found.append(replace(said, text=heard, source="recognised"))
+                text = again.guess(heard, certainty, said.family)
+                found.append(replace(said, text=text, source="recognised"))
     for number, example in enumerate(examples[::2]):
         text = noise.mishear(example.text, MISHEARD_SHARES[number % len(MISHEARD_SHARES)])
         if text != example.text:
+            text = again.guess(text, drawn.of(text, example.text), example.family)
             found.append(replace(example, text=text, weight=example.weight * MISHEARD_WEIGHT))
     return found
 
@@ -186,6 +193,17 @@ def _spread(
 
 def _form(text: str) -> str:
     return spoken_form(normalise(text).text)
+
+
+def _with_certainty(text: str, confidences: list[float]) -> tuple[str, list[float]]:
+    """As `_form`, with how sure the recogniser was of each character."""
+    plain = normalise(text)
+    own = [
+        (spoken_form(char), confidences[plain.span(at, at + 1)[0]])
+        for at, char in enumerate(plain.text)
+    ]
+    kept = [(char, sure) for char, sure in own if char]
+    return "".join(char for char, _ in kept), [sure for _, sure in kept]
 
 
 def _near(examples: list[Example], held: list[Example]) -> set[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 from moderator.claims.across import AcrossFinder, Joined, Recently, Seen
@@ -14,11 +13,10 @@ from moderator.claims.base_rate import BaseRate
 from moderator.claims.disguises import Disguises
 from moderator.claims.judge import Acquittal, Finding, Judge, Meaning, Ruling
 from moderator.claims.matcher import ClaimMatcher, Match, PatternMatcher
-from moderator.claims.normalise import Normalised, normalise, without_pauses
+from moderator.claims.normalise import PAUSE, Normalised, normalise, without_pauses
 from moderator.claims.passports import Passport
 from moderator.claims.phonetics import SoundHit
 from moderator.claims.products import CategoryCues, ProductTracker, ProductView
-from moderator.claims.rehearing import Rehearing
 from moderator.claims.rules import AbsenceMatch, Rule, RulePack, Text
 from moderator.records import (
     Disposition,
@@ -33,7 +31,7 @@ JOIN_GAP_S = 2.0
 """Utterances closer than this are read together: a claim may run over both."""
 JOIN_CHARS = 40
 """How much of what was said just before is read again with an utterance."""
-JOINT = "，"
+JOINT = PAUSE
 JOINED_CHARS = 30
 """How much around each part a record shows of a claim whose parts lie apart."""
 CORRECTION_S = 8.0
@@ -55,8 +53,6 @@ CHANNEL_LABELS = {
 }
 GUESS_SCORE = 0.8
 """What is found in a guess of what was said: never firm."""
-NOTHING_IN_PARTICULAR = "other"
-"""A category of no use where the words are a guess: neither they nor the claim would be sure."""
 READ_CHANNELS = frozenset({"speech", "script"})
 """Where there are whole sentences; a banner is too short to be read for its meaning."""
 
@@ -152,16 +148,20 @@ class ClaimEngine:
         relistened: Sequence[Relistened] = (),
         confidences: Sequence[float] | None = None,
         leaning: float = 0.0,
+        heard: Normalised | None = None,
     ) -> list[Ruling]:
         """Every match in `text` with what became of it, findings and acquittals alike.
 
         Speech is read a second time without its pause marks, which the recogniser guesses.
         `relistened` is what the second listen said, and `confidences` how sure the recogniser was
         of each character, both by offsets in `text.original`. `leaning` is the room's, as in
-        `ClaimMatcher`.
+        `ClaimMatcher`. `heard` is what was probably said (`reheard`): it is read for its meaning
+        in place of what was written, and patterns are looked for in it too.
         """
         again = {(one.begin, one.end, one.term): one for one in relistened}
-        found = self._rule_on(text, product, channel, again, confidences, leaning)
+        if heard is None:
+            heard = text
+        found = self._rule_on(text, heard, product, channel, again, confidences, leaning)
         if channel != "speech":
             return found
         covered = {
@@ -177,53 +177,46 @@ class ClaimEngine:
                     found.append(ruling)
                     covered.update((ruling.match.rule.id, at) for at in places)
 
-        flowing = without_pauses(text)
+        flowing, guess = without_pauses(text), without_pauses(heard)
         if flowing is not text:
-            add(self._rule_on(flowing, product, channel, again, confidences, leaning), flowing)
-        if confidences is not None:
-            guess = self._reheard(flowing, confidences)
-            if guess.text != flowing.text:
-                add(self._rule_on_guess(guess, flowing, product, leaning), guess)
+            rulings = self._rule_on(flowing, guess, product, channel, again, confidences, leaning)
+            add(rulings, flowing)
+        if guess.text != flowing.text:
+            add(self._rule_on_guess(guess, flowing, product), guess)
         return found
 
-    @cached_property
-    def _rehearing(self) -> Rehearing:
-        return Rehearing(self.pack.talk_words)
+    def reheard(self, text: Normalised, confidences: Sequence[float]) -> Normalised:
+        """What was probably said; place for place the text itself, pause marks and all.
 
-    def _reheard(self, text: Normalised, confidences: Sequence[float]) -> Normalised:
-        """What was probably said; place for place the text itself."""
-        certainty = [confidences[text.span(at, at + 1)[0]] for at in range(len(text.text))]
-        return replace(text, text=self._rehearing.guess(text.text, certainty))
+        `confidences` are how sure the recogniser was of each character, as in `rulings`.
+        """
+        flowing = without_pauses(text)
+        certainty = [confidences[flowing.span(at, at + 1)[0]] for at in range(len(flowing.text))]
+        guessed = iter(self.pack.rehearing.guess(flowing.text, certainty))
+        if flowing is text:
+            return replace(text, text="".join(guessed))
+        return replace(
+            text, text="".join(char if char == PAUSE else next(guessed) for char in text.text)
+        )
 
     def _rule_on_guess(
-        self, guess: Normalised, written: Normalised, product: ProductView, leaning: float
+        self, guess: Normalised, written: Normalised, product: ProductView
     ) -> list[Ruling]:
-        """Rulings on matches that stand in the guess alone."""
+        """Rulings on what patterns find in the guess alone."""
         meaning = self._reader.meaning(guess) if self._reader is not None else None
         keen = self._keen_on("speech")
         rulings = []
-        for match in self.matches(guess, by_sound=False, channel="speech", leaning=leaning):
+        for match in self.patterns.find(guess, by_sound=False, channel="speech"):
             if guess.text[match.begin : match.end] == written.text[match.begin : match.end]:
                 continue
-            semantic = match.kind == "semantic"
-            if semantic and match.rule.category == NOTHING_IN_PARTICULAR:
-                continue
-            guessed = replace(
-                match,
-                kind=match.kind if semantic else "phonetic",
-                score=match.score * GUESS_SCORE,
-                guessed=True,
-            )
-            rulings.append(
-                self._judge.rule_on(
-                    guessed, guess, product, "speech", None if semantic else meaning, keen
-                )
-            )
+            guessed = replace(match, kind="phonetic", score=match.score * GUESS_SCORE, guessed=True)
+            rulings.append(self._judge.rule_on(guessed, guess, product, "speech", meaning, keen))
         return rulings
 
     def _rule_on(
         self,
         text: Normalised,
+        heard: Normalised,
         product: ProductView,
         channel: str,
         again: _ListenedAgain,
@@ -235,19 +228,23 @@ class ClaimEngine:
             certainty = [confidences[text.span(at, at + 1)[0]] for at in range(len(text.text))]
         meaning = None
         if self._reader is not None and channel in READ_CHANNELS:
-            meaning = self._reader.meaning(text)
+            meaning = self._reader.meaning(heard)
         keen = self._keen_on(channel)
-        return [
-            self._judge.rule_on(
-                _relistened(match, text, again),
-                text,
-                product,
-                channel,
-                meaning if match.kind != "semantic" else None,
-                keen,
-            )
-            for match in self.matches(text, certainty=certainty, channel=channel, leaning=leaning)
-        ]
+        rulings = []
+        for matcher in self._matchers:
+            read = heard if matcher is self._reader else text
+            for match in matcher.find(
+                read, by_sound=True, certainty=certainty, channel=channel, leaning=leaning
+            ):
+                if match.kind == "semantic":
+                    place = slice(match.begin, match.end)
+                    own = replace(match, guessed=read.text[place] != text.text[place])
+                    ruling = self._judge.rule_on(own, text, product, channel, None, keen)
+                else:
+                    own = _relistened(match, text, again)
+                    ruling = self._judge.rule_on(own, text, product, channel, meaning, keen)
+                rulings.append(ruling)
+        return rulings
 
     def _keen_on(self, channel: str) -> bool:
         return self._reader is not None and self._reader.keen_on(channel)
@@ -281,23 +278,6 @@ class ClaimEngine:
     def correction_in(self, text: str) -> str:
         """The words that take back what was said just before, empty where there are none."""
         return self._judge.correction_in(text)
-
-    def matches(
-        self,
-        text: Normalised,
-        *,
-        by_sound: bool = True,
-        certainty: Sequence[float] | None = None,
-        channel: str = "",
-        leaning: float = 0.0,
-    ) -> list[Match]:
-        return [
-            match
-            for matcher in self._matchers
-            for match in matcher.find(
-                text, by_sound=by_sound, certainty=certainty, channel=channel, leaning=leaning
-            )
-        ]
 
     def spoken(self, text: Normalised) -> list[float]:
         """How the reader of meaning judges the sentences, as in `ReadsMeaning`; none without it."""
@@ -385,16 +365,15 @@ class ClaimSession:
             self._on_sale.add(product.passport.id)
         self._seen_chars += len(observation.text)
         self._heard.setdefault(observation.channel, []).append(text.text)
+        relistened = self._relistened(observation, len(lead))
+        confidences = self._confidences(observation, len(lead))
+        heard = text if confidences is None else self._engine.reheard(text, confidences)
+        shift = self._base_rate.shift if observation.channel == "speech" else 0.0
         rulings = self._engine.rulings(
-            text,
-            product,
-            observation.channel,
-            self._relistened(observation, len(lead)),
-            self._confidences(observation, len(lead)),
-            self._base_rate.shift if observation.channel == "speech" else 0.0,
+            text, product, observation.channel, relistened, confidences, shift, heard
         )
         if observation.channel == "speech":
-            self._base_rate.see(self._engine.spoken(text))
+            self._base_rate.see(self._engine.spoken(heard))
         sightings = [
             self._sight(ruling, observation, original, len(lead))
             for ruling in rulings

@@ -18,6 +18,8 @@ import regex
 from opencc import OpenCC
 
 SENTENCE_ENDS = "。！？\n"
+PAUSE = "，"
+"""What every pause mark becomes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ def normalise(original: str, morphs: Morphs | None = None) -> Normalised:
 
 def without_pauses(text: Normalised) -> Normalised:
     """The same text with every pause mark left out: a recogniser's commas are guesses."""
-    keep = [i for i, char in enumerate(text.text) if char != "，"]
+    keep = [i for i, char in enumerate(text.text) if char != PAUSE]
     if len(keep) == len(text.text):
         return text
     spans = [text.span(i, i + 1) for i in keep]

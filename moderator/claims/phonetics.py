@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 
 import ahocorasick
 from pypinyin import Style, lazy_pinyin
@@ -296,7 +296,7 @@ def fold(syllable_: str) -> str:
     return s
 
 
-@cache
+@lru_cache(1 << 12)
 def syllable_distance(one: str, other: str) -> float:
     """How different two folded syllables sound, 0 (the same) to 1; half for what they begin with,
     half for what they end with. Sounds made at the same place of the mouth are near."""
@@ -340,6 +340,11 @@ class _SoundTable(dict[int, str]):
 
 
 _SOUNDS = _SoundTable()
+
+
+def coded_syllable(toneless: str) -> str:
+    """The code character of a syllable, as in `sound_of`."""
+    return _SOUNDS.coded(toneless)
 
 
 def _phrase_sound(term: str) -> str:

@@ -8,16 +8,16 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from moderator.claims import rehearing
 from moderator.claims.law import LawBook, load_law
 from moderator.claims.passports import Passport, passport_from
-from moderator.claims.rehearing import counts_from
 from moderator.claims.weighing import Weights, weights_from
 from moderator.claims.yaml_places import PlacedYaml, Schema
 from moderator.errors import (
@@ -43,6 +43,7 @@ AIDS = (
     "rewrites.yaml",
     "small_talk.yaml",
     "talk_words.txt",
+    "talk_pairs.txt",
 )
 """What a pack holds beside its rules; a pack without one of them takes the shipped one."""
 TEST_CHARS_PER_S = 5.0
@@ -284,7 +285,7 @@ class RulePack:
     small_talk: tuple[str, ...]
     """Words that say nothing of goods."""
     weights: Weights | None
-    talk_words: dict[str, int]
+    rehearing: rehearing.Rehearing
     version: str
     folder: Path
 
@@ -399,6 +400,10 @@ def load_rules(folder: Path | str | None = None, jurisdiction: str = "cn") -> Ru
     rewrites = PlacedYaml(aids["rewrites.yaml"]).mapping() if "rewrites.yaml" in aids else {}
     small_talk = PlacedYaml(aids["small_talk.yaml"]).mapping() if "small_talk.yaml" in aids else {}
     glyphs = PlacedYaml(aids["near_glyphs.yaml"]).mapping() if "near_glyphs.yaml" in aids else {}
+    confusions = {
+        str(said): {str(written): float(share) for written, share in heard.items()}
+        for said, heard in misheard.get("syllables", {}).items()
+    }
     return RulePack(
         jurisdiction=jurisdiction,
         rules=tuple(rules.values()),
@@ -408,15 +413,10 @@ def load_rules(folder: Path | str | None = None, jurisdiction: str = "cn") -> Ru
         morphs=tuple(morphs.get("morphs", []) if isinstance(morphs, dict) else morphs or []),
         context=context,
         everyday_words=frozenset(map(str, everyday.get("words", ()))),
-        misheard={
-            str(said): {str(written): float(share) for written, share in heard.items()}
-            for said, heard in misheard.get("syllables", {}).items()
-        },
+        misheard=confusions,
         weights=weights_from(weights),
-        talk_words=(
-            counts_from(aids["talk_words.txt"].read_text(encoding="utf-8"))
-            if "talk_words.txt" in aids
-            else {}
+        rehearing=rehearing.shared(
+            _text_of(aids, "talk_words.txt"), _text_of(aids, "talk_pairs.txt"), confusions
         ),
         near_glyphs={str(alike): str(term) for alike, term in glyphs.get("spellings", {}).items()},
         facts=facts,
@@ -427,6 +427,10 @@ def load_rules(folder: Path | str | None = None, jurisdiction: str = "cn") -> Ru
         version=f"{jurisdiction}-{digest.hexdigest()[:12]}",
         folder=own,
     )
+
+
+def _text_of(aids: Mapping[str, Path], name: str) -> str:
+    return aids[name].read_text(encoding="utf-8") if name in aids else ""
 
 
 def load_rule(path: Path, law: LawBook, lexicons: dict[str, Lexicon]) -> Rule:

@@ -314,7 +314,8 @@ def test_semantic_meaning_weakens_what_the_law_names_and_drops_the_rest(
         load(named, semantic_rule()),
         weights=Weights(0.0, 1.0, 0.0, 0.4, 0.3, firm=0.9, sure=4.0, unmet=0.0, rules={}),
     )
-    found = ClaimSession(engine(pack, {said: Reading("other", chance)}), Room()).observe(
+    readings = dict.fromkeys((said, "这是国家级的品质"), Reading("other", chance))
+    found = ClaimSession(engine(pack, readings), Room()).observe(
         Utterance(said, 0.0, 2.0, chars=(), confidence=0.9, engine="test")
     )
     assert [one.finding.disposition for one in found] == expected

@@ -36,6 +36,7 @@ def main() -> None:
         found = report(watched, out, chosen.rooms)
         found |= written(out)
         found["rss_mib_by_minute"] = by_minute(watched.seconds, watched.rss_mib)
+        found["rss_floor_mib_by_ten_minutes"] = floors(found["rss_mib_by_minute"])
         proof = verify(str(out))
         found["chain"] = {
             "intact": proof.intact,
@@ -65,6 +66,12 @@ def by_minute(seconds: list[float], values: list[float]) -> list[int]:
     for at, value in zip(seconds, values, strict=False):
         first.setdefault(int(at // 60), value)
     return [round(value) for _, value in sorted(first.items())]
+
+
+def floors(by_minute_: list[int], minutes: int = 10) -> list[int]:
+    """The lowest of every so many minutes: what is kept, beside what comes and goes."""
+    whole = len(by_minute_) - len(by_minute_) % minutes
+    return [min(by_minute_[at : at + minutes]) for at in range(0, whole, minutes)]
 
 
 def written(out: Path) -> dict[str, Any]:

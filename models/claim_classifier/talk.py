@@ -12,7 +12,7 @@ import json
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from hashlib import md5
 from importlib.metadata import files
 from pathlib import Path
@@ -68,9 +68,7 @@ class Counts:
     def word_lines(self) -> Iterator[str]:
         """As `rehearing.Talk` reads them."""
         for word, often in sorted(self.words.items()):
-            own = lazy_pinyin(word, style=Style.NORMAL)
-            read_otherwise = [*map(fold, own)] != [fold(syllable(char)) for char in word]
-            yield f"{word} {often} {chr(39).join(own)}" if read_otherwise else f"{word} {often}"
+            yield f"{word} {often} {_read_otherwise(word)}".rstrip()
 
     def pair_lines(self) -> Iterator[str]:
         for word, followers in sorted(self.pairs.items()):
@@ -153,6 +151,15 @@ class Certainty:
         return right, wrong
 
 
+@cache
+def _read_otherwise(word: str) -> str:
+    """The word's syllables, joined by apostrophes, where its characters alone read otherwise."""
+    own = lazy_pinyin(word, style=Style.NORMAL)
+    if [*map(fold, own)] == [fold(syllable(char)) for char in word]:
+        return ""
+    return "'".join(own)
+
+
 def _fold_of(family: str) -> int:
     return md5(family.encode(), usedforsecurity=False).digest()[0] % FOLDS
 
@@ -161,6 +168,7 @@ def _counts(word: str) -> bool:
     return 1 <= len(word) <= LONGEST and all(map(is_han, word))
 
 
+@cache
 def _dictionary() -> list[tuple[str, int]]:
     path = next(
         f for f in files("jieba") or [] if f.name == "dict.txt" and f.parent.name == "jieba"

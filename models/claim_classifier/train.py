@@ -41,7 +41,7 @@ from moderator.claims.rules import load_rules
 HERE = Path(__file__).parent
 SEED = 20
 FROZEN_LAYERS = 6
-EPOCHS = 4
+EPOCHS = 3
 BATCH = 32
 LAYER_RATE, HEAD_RATE = 1e-4, 1e-3
 AVERAGING = 0.998

@@ -236,7 +236,7 @@ def test_retention_for_ever_is_for_ever(journal: Journal, tmp_path: Path) -> Non
 def test_retention_runs_by_itself(journal: Journal, tmp_path: Path) -> None:
     tell_session(journal, tmp_path)
     # What was told in the millisecond of the first round is left to the next.
-    running = janitor(journal, violation_days=0, observation_days=0, event_days=0, every_s=0.2)
+    running = janitor(journal, violation_days=0, observation_days=0, event_days=0, every_s=1)
     running.start()
     assert until(lambda: all(body is None for body in bodies(journal).values()))
     running.stop()

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -79,7 +80,7 @@ def main() -> None:
         payload[condition] = {
             "sentences": len(own),
             "minutes": round(sum(one.duration_s for one in own) / 60, 2),
-            **error_rates(own),
+            **error_rates(own, ClaimEngine(pack)),
             "judged": judged(own, pack, console if chosen.show else None),
         }
         _print(console, condition, payload[condition])
@@ -136,13 +137,20 @@ def hear(spoken: Sequence[Example], pack: RulePack, cache: Path) -> list[Heard]:
     return found
 
 
-def error_rates(heard: Sequence[Heard]) -> dict[str, float]:
-    """Of letters and of folded syllables, over the trusted utterances together."""
-    wrong = {"letters": 0, "syllables": 0}
-    total = {"letters": 0, "syllables": 0}
+def error_rates(heard: Sequence[Heard], engine: ClaimEngine) -> dict[str, float]:
+    """Of letters and of folded syllables over all utterances together, and of letters once the
+    utterances are read again by their sound."""
+    wrong: Counter[str] = Counter()
+    total: Counter[str] = Counter()
     for one in heard:
         said, written = _letters(one.said), _letters(one.utterance.text)
-        pairs = {"letters": (said, written), "syllables": (_syllables(said), _syllables(written))}
+        confidences = [char.confidence for char in one.utterance.chars for _ in char.text]
+        again = _letters(engine.reheard(normalise(one.utterance.text), confidences).text)
+        pairs = {
+            "letters": (said, written),
+            "letters_reheard": (said, again),
+            "syllables": (_syllables(said), _syllables(written)),
+        }
         for name, (a, b) in pairs.items():
             wrong[name] += Levenshtein.distance(a, b)
             total[name] += len(a)

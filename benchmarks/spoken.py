@@ -4,10 +4,11 @@
     python -m benchmarks.spoken --count 20    # a quick look
     python -m benchmarks.spoken --again       # what was heard last time, judged by today's rules
 
-Sentences of families that the classifier was not trained on (`models/claim_classifier/dataset.py`)
-are spoken by the sample voices at several speeds, clean and over music and noise 20 dB below the
-voice, and recognised by the embedded model. `letters` is the character error rate, `syllables` the
-error rate of folded syllables. Each part of the engine is added in turn.
+Sentences of families that the classifier was not trained on (`models/claim_classifier/dataset.py`;
+not of the files that are written as a recogniser writes, which nobody says) are spoken by the
+sample voices at several speeds, clean and over music and noise 20 dB below the voice, and
+recognised by the embedded model. `letters` is the character error rate, `syllables` the error rate
+of folded syllables. Each part of the engine is added in turn.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ from samples import music, voice
 COUNT = 150
 CONDITIONS = ("clean", "music_noise_20db")
 BATCH = 8
+WRITTEN_MISHEARD = ("rooms_garbled", "rooms_muffled", "rooms_mumbled", "rooms_slurred")
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ def sentences(pack: RulePack, count: int) -> list[Example]:
     held = [
         example
         for example in load_corpus(pack).part("held")
-        if example.source != "clean_speech" and 8 <= len(example.text) <= 45
+        if example.source not in ("clean_speech", *WRITTEN_MISHEARD)
+        and 8 <= len(example.text) <= 45
     ]
     held.sort(key=lambda e: hashlib.sha256(e.text.encode()).digest())
     unlawful = [e for e in held if e.labels][:count]

@@ -22,6 +22,12 @@ from moderator.errors import ENGINE_MISSING, MODEL_LOAD, ModeratorError
 MAX_SEGMENT_S = 29.0
 """Whisper's encoder has positions for 30 s."""
 
+MANDARIN = "以下是普通话的句子。"
+"""Told that Mandarin sentences follow, Whisper base wrote 30.9 % instead of 32.1 % of the letters
+of 194 voiced dev sentences wrong, over music and noise 32.7 instead of 33.7 %, and 14.9 instead of
+15.1 % of three minutes of recorded speech. Of music, noise and silence the guards still let nothing
+by."""
+
 CACHED_KERNELS = 16
 """oneDNN, which convolves for CTranslate2 on a CPU, keeps up to 1024 kernels, one for each number
 of segments and length of context: 0.35 MiB each (measured), 360 MiB after some hours of live
@@ -41,7 +47,8 @@ class FasterWhisperOptions:
     size that faster-whisper fetches from the hub. `tail_s` of silence follows the longest utterance
     of a batch: with less than about 2 s the decoder falls apart, and 30 s would cost several times
     as much. In less than `min_context_s` altogether it tends to say a short phrase twice.
-    `prompt` steers style only; naming terms in it makes the model invent them.
+    `prompt` stands before what is heard and steers style only; naming terms in it makes the model
+    invent them.
     `threads` 0 leaves the number to CTranslate2.
     """
 
@@ -52,7 +59,7 @@ class FasterWhisperOptions:
     batch_size: int = 8
     tail_s: float = 3.0
     min_context_s: float = 8.0
-    prompt: str = ""
+    prompt: str = MANDARIN
     threads: int = 0
 
     def __post_init__(self) -> None:

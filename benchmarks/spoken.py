@@ -7,8 +7,9 @@
 Sentences of families that the classifier was not trained on (`models/claim_classifier/dataset.py`;
 not of the files that are written as a recogniser writes, which nobody says) are spoken by the
 sample voices at several speeds, clean and over music and noise 20 dB below the voice, and
-recognised by the embedded model. `letters` is the character error rate, `syllables` the error rate
-of folded syllables. Each part of the engine is added in turn.
+recognised by the embedded model. `error_letters` is the character error rate,
+`error_letters_reheard` that after reading again by the sound, `error_syllables` the error rate of
+folded syllables. Each part of the engine is added in turn.
 """
 
 from __future__ import annotations

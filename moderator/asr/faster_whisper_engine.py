@@ -26,7 +26,7 @@ MANDARIN = "以下是普通话的句子。"
 """Told that Mandarin sentences follow, Whisper base wrote 30.9 % instead of 32.1 % of the letters
 of 194 voiced dev sentences wrong, over music and noise 32.7 instead of 33.7 %, and 14.9 instead of
 15.1 % of three minutes of recorded speech. Of music, noise and silence the guards still let nothing
-by."""
+by (2026-11-27)."""
 
 CACHED_KERNELS = 16
 """oneDNN, which convolves for CTranslate2 on a CPU, keeps up to 1024 kernels, one for each number

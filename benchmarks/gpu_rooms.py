@@ -25,6 +25,7 @@ from benchmarks.report import write_result
 from benchmarks.watching import percentiles
 from benchmarks.workload import ROOMS, sound
 from moderator import devices
+from moderator.asr.batches import at_once
 from moderator.asr.engine import SAMPLE_RATE_HZ, AsrEngine, Samples, SpeechSegment, Transcript
 from moderator.asr.shared_vad import SharedSileroVad
 from moderator.live.config import SpeechConfig
@@ -138,7 +139,7 @@ def step(engine: AsrEngine, count: int, seconds: float, batch: int, beam: int) -
         "speech_share": round(stats.speech_s / max(stats.sound_s, 1e-9), 3),
         "lost_s": round(sum(room.lost_s for room in rooms), 1),
         "segments_a_batch": round((stats.segments - stats.guesses_used) / max(stats.batches, 1), 2),
-        "decode_share": round(stats.decode_s / seconds, 3),
+        "decode_share": round(stats.decode_s / seconds / at_once(engine), 3),
         "vad_share": round(stats.vad_s / seconds, 3),
         "failures": stats.failures,
         "player_late_s": round(late_s, 2),

@@ -27,7 +27,9 @@ class Settings(BaseSettings):
         description="auto, cpu, cuda or cuda:N; several after commas: `watch` has one worker each.",
     )
     asr_beam: int = Field(5, ge=1, le=10, description="Beam width of the decoder.")
-    asr_batch: int = Field(8, ge=1, le=64, description="Segments decoded together.")
+    asr_batch: int = Field(
+        4, ge=1, le=64, description="Segments decoded together; on a GPU more are better."
+    )
     min_silence_s: float = Field(
         0.8, ge=0.3, le=5, description="A pause this long ends a segment; shorter ones stay inside."
     )

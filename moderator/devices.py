@@ -6,11 +6,14 @@ one that is not there falls back to the CPU with one warning a process and libra
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
+from math import ceil
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -38,6 +41,22 @@ class Offer:
 
     devices: int
     why_not: str = ""
+
+
+QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""A container's share of the processor: microseconds allowed, or `max`, and of how many (Linux's
+control groups, version 2)."""
+
+
+def cores(quota: Path = QUOTA) -> int:
+    """How many cores this process may keep busy: those that it may run on, and no more than its
+    container is allowed."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        allowed, period = quota.read_text().split()
+        return min(there or 1, max(1, ceil(int(allowed) / int(period))))
+    except (OSError, ValueError, ZeroDivisionError):
+        return there or 1
 
 
 def checked(device: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 from collections.abc import Iterator
@@ -60,8 +59,7 @@ def examine(settings: Settings | None = None) -> Iterator[Finding]:
 
 
 def _cores() -> Finding:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return Finding("cores", True, str(cores))
+    return Finding("cores", True, str(devices.cores()))
 
 
 def _ffmpeg() -> Finding:

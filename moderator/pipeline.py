@@ -150,6 +150,9 @@ def is_script(source: str | Path) -> bool:
 # --- recordings ---------------------------------------------------------------------
 
 
+_BATCHES_WAITING = 6
+
+
 @dataclass
 class _Speech:
     """Audio blocks in, utterances out. Segments wait until a batch is full."""
@@ -194,7 +197,7 @@ class _Speech:
             self.speech_s += segment.duration_s
             self._waiting.append(segment)
             # Several batches at once, so that each can be made of segments of like length.
-            if len(self._waiting) >= 3 * self.settings.asr_batch:
+            if len(self._waiting) >= _BATCHES_WAITING * self.settings.asr_batch:
                 self._transcribe()
 
     def _transcribe(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from moderator import devices
@@ -60,3 +62,16 @@ def test_devices_onnx_sessions_end_on_the_cpu() -> None:
         3,
         "CPUExecutionProvider",
     )
+
+
+@pytest.mark.parametrize(
+    ("quota", "most"), [("150000 100000", 2), ("50000 100000", 1), ("max 100000", None)]
+)
+def test_devices_cores_are_no_more_than_the_container_may_use(
+    tmp_path: Path, quota: str, most: int | None
+) -> None:
+    file = tmp_path / "cpu.max"
+    file.write_text(quota)
+    free = devices.cores(tmp_path / "none")
+    assert free >= 1
+    assert devices.cores(file) == (free if most is None else min(free, most))

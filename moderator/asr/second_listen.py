@@ -13,12 +13,13 @@ not know, and small where harmless words were really said.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import log
 from typing import Protocol, runtime_checkable
 
-from moderator.asr.engine import SpeechSegment, Transcript, context_of
+from moderator.asr.batches import at_once, batches, each_batch
+from moderator.asr.engine import SpeechSegment, Transcript
 from moderator.asr.guards import ran_away
 from moderator.records import Relistened
 
@@ -76,17 +77,32 @@ class SecondListen:
     engines are not.
     """
 
-    def __init__(self, engine: Scores, likenesses: Likenesses, batch_size: int = 8) -> None:
+    def __init__(
+        self,
+        engine: Scores,
+        likenesses: Likenesses,
+        batch_size: int = 4,
+        *,
+        at_once: int | None = None,
+    ) -> None:
+        """`at_once` batches are decoded side by side, by default as many as the engine can."""
+        self._at_once = at_once
         self._engine = engine
         self._likenesses = likenesses
         self._batch_size = batch_size
 
     def transcribe(self, segments: Sequence[SpeechSegment]) -> list[Heard]:
         """One Heard a segment, in the order given."""
-        heard: dict[int, Heard] = {}
-        for chosen in batches(self._engine, segments, self._batch_size):
+
+        def listen(chosen: list[int]) -> tuple[Encoded, list[Transcript]]:
             encoded = self._engine.encode([segments[index] for index in chosen])
-            for row, transcript in enumerate(encoded.transcribe()):
+            return encoded, encoded.transcribe()
+
+        heard: dict[int, Heard] = {}
+        workers = self._at_once or at_once(self._engine)
+        groups = list(batches(self._engine, segments, self._batch_size, workers))
+        for chosen, (encoded, transcripts) in each_batch(groups, listen, workers):
+            for row, transcript in enumerate(transcripts):
                 segment = segments[chosen[row]]
                 if ran_away(transcript, segment):
                     # The engine's own second try listens with more context than this batch has.
@@ -96,23 +112,6 @@ class SecondListen:
                     found = relisten(encoded, row, transcript, self._likenesses)
                     heard[chosen[row]] = Heard(transcript, found)
         return [heard[index] for index in range(len(segments))]
-
-
-def batches(engine: object, segments: Sequence[SpeechSegment], most: int) -> Iterator[list[int]]:
-    """Indices of segments to decode together, the short ones first: at most `most`, and where the
-    engine's contexts are fixed, of one context."""
-    context_s = context_of(engine)
-    chosen: list[int] = []
-    of: float | None = None
-    for index in sorted(range(len(segments)), key=lambda index: len(segments[index].samples)):
-        context = context_s(segments[index].duration_s) if context_s else None
-        if chosen and (len(chosen) == most or context != of):
-            yield chosen
-            chosen = []
-        chosen.append(index)
-        of = context
-    if chosen:
-        yield chosen
 
 
 def relisten(

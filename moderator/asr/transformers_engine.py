@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from moderator import devices
 from moderator.asr.alignment import first_steps_of_batch, path_cost
+from moderator.asr.batches import batches
 from moderator.asr.engine import SAMPLE_RATE_HZ, SpeechSegment, Transcript
 from moderator.asr.guards import ran_away
 from moderator.asr.hub import TORCH_EXTRA, loading, whisper_source
-from moderator.asr.second_listen import batches
 from moderator.asr.static_greedy import ROWS, StaticGreedyDecoder, rows_for
 from moderator.asr.tokens import Piece, WhisperTokens, timed_chars
 from moderator.errors import ENGINE_MISSING, MODEL_FORMAT, ModeratorError

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from moderator.errors import INTERRUPTED, ModeratorError
+from moderator.memory import keep_heap
 
 app = typer.Typer(
     name="moderator",
@@ -43,6 +44,10 @@ class Lang(StrEnum):
 def main() -> None:
     """Entry point: ModeratorError becomes one message on stderr and exit 2."""
     _remember_interrupts()
+    # numpy multiplies small matrices here; its other threads would spin between them, which cost
+    # a tenth of the CPU that speech takes.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    keep_heap()
     try:
         app(prog_name="moderator")
     except BrokenPipeError:

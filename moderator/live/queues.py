@@ -79,19 +79,26 @@ class FairQueue(Generic[Item]):
         """Drop everything of `room`, as when it crashed; returns how many items."""
         return len(self._rooms.pop(room, ()))
 
-    def take(self, most: int) -> list[Waiting[Item]]:
-        """The next batch, at most `most` items; empty when nothing waits."""
-        if not self._rooms:
+    def holds_other_than(self, rooms: Collection[str]) -> bool:
+        """Whether something waits of another room than these."""
+        return any(room not in rooms for room in self._rooms)
+
+    def take(self, most: int, without: Collection[str] = ()) -> list[Waiting[Item]]:
+        """The next batch, at most `most` items, none of the rooms `without`; empty when nothing
+        waits."""
+        there = [room for room in self._rooms if room not in without]
+        if not there:
             return []
-        first = min(self._rooms, key=lambda room: self._rooms[room][0].deadline)
+        first = min(there, key=lambda room: self._rooms[room][0].deadline)
         batch = [self._pop(first)]
-        share = -(-most // max(1, len(self._rooms) + (first not in self._rooms)))
+        share = -(-most // len(there))
         rows = self._row_cost(batch[0].length_s)
         while len(batch) < most:
-            taken = {room: sum(one.room == room for one in batch) for room in self._rooms}
+            left = {room: self._rooms[room] for room in there if room in self._rooms}
+            taken = {room: sum(one.room == room for one in batch) for room in left}
             fits = [
                 room
-                for room, items in self._rooms.items()
+                for room, items in left.items()
                 if taken[room] < share and self._fits(self._row_cost(items[0].length_s), rows)
             ]
             if not fits:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
+from threading import Thread
 from time import monotonic, perf_counter, thread_time
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,6 +14,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from moderator.asr.batches import at_once
 from moderator.asr.engine import AsrEngine, Samples, SpeechSegment, Transcript, context_of
 from moderator.asr.guards import distrust_of, guard
 from moderator.asr.second_listen import Heard, Likenesses, Scores, SecondListen
@@ -78,6 +80,7 @@ class SpeechStats:
     sound_s: float = 0.0
     speech_s: float = 0.0
     decode_s: float = 0.0
+    """Added up over batches, also of those that were decoded beside each other."""
     interim_s: float = 0.0
     interims: int = 0
     guesses: int = 0
@@ -124,14 +127,27 @@ class _Guess:
         return (self.start, self.count) == (segment.start, len(segment.samples))
 
 
+@dataclass(slots=True, eq=False)
+class _Flight:
+    """A batch that is being decoded, and the rooms that it was taken from."""
+
+    batch: list[Waiting[SpeechSegment]]
+    rooms: list[_Room | None]
+    since: float
+    heard: list[Heard | None] | None = None
+    """None until it has landed."""
+
+
 class SpeechWorker(Worker):
     """Cuts, decodes and doubts the speech of every room.
 
     `hear` takes a room's sound from any thread. Voice activity of all rooms is judged together,
     each room's segments go to one queue that is fair between rooms, and batches of it through the
-    engine and the second listen; the text comes to the room's listener in order. In time that is
-    left over, a segment in whose pause we are is decoded before it is sure to end there, so that
-    the pause and the decoding do not add up; and open speech is written down for the display.
+    engine and the second listen; the text comes to the room's listener in order. An engine that
+    decodes several batches at once has them beside each other, and listening goes on meanwhile: a
+    room has one batch in work at a time. In time that is left over, a segment in whose pause we are
+    is decoded before it is sure to end there, so that the pause and the decoding do not add up; and
+    open speech is written down for the display.
 
     Queue policy: a room's sound that has waited for more than `max_lag_s`, cut or not, is dropped,
     oldest first, counted, and its listener is told. A room opened with `may_wait` (a file that is
@@ -155,11 +171,13 @@ class SpeechWorker(Worker):
         self.options: SegmenterOptions = LIVE
         self.interim = True
         self._beam_wanted = self._beam = self.config.beam
+        self._at_once = at_once(engine)
         self._vad = vad
         self._max_lag_s = max_lag_s
         self._second: SecondListen | None = None
         if likenesses is not None and isinstance(engine, Scores):
-            self._second = SecondListen(engine, likenesses, self.config.batch)
+            # Batches are spread here, not inside one.
+            self._second = SecondListen(engine, likenesses, self.config.batch, at_once=1)
         self._rooms: dict[str, _Room] = {}
         context_s = context_of(engine)
         self._queue: FairQueue[SpeechSegment] = FairQueue(
@@ -170,7 +188,7 @@ class SpeechWorker(Worker):
         self._pacer = InterimPacer(
             every_s=self.config.interim_every_s, share=self.config.interim_share
         )
-        self._decoding: list[Waiting[SpeechSegment]] = []
+        self._flights: list[_Flight] = []
 
     # --- from other threads -------------------------------------------------------------
 
@@ -241,7 +259,9 @@ class SpeechWorker(Worker):
             if mine is None:
                 return 0.0
             now = self._clock()
-            since = [one.put_at for one in self._decoding if one.room == room]
+            since = [
+                one.put_at for flight in self._flights for one in flight.batch if one.room == room
+            ]
             since += [at for at in (self._queue.waiting_since(room),) if at is not None]
             if mine.oldest_at is not None:
                 since.append(mine.oldest_at)
@@ -264,23 +284,83 @@ class SpeechWorker(Worker):
     def step(self) -> bool:
         """One turn: judge what came, then decode a batch, or else an interim text."""
         with self._change:
-            if not (self._stopping or len(self._queue)):
-                self._change.wait_for(lambda: self._stopping, TICK_S)
+            if not (self._stopping or self._may_decode()):
+                self._change.wait_for(lambda: self._stopping or self._landed(), TICK_S)
             if self._stopping:
                 return False
-            self._beat = self._clock()
+            # A decoder that hangs is a worker that hangs.
+            self._beat = min([self._clock(), *(flight.since for flight in self._flights)])
         began = thread_time()
         self._listen()
         self._drop_stale()
-        with self._change:
-            batch = self._decoding = self._queue.take(self.config.batch)
-        if batch:
-            self._decode(batch)
-        elif self.interim and not self._guess():
+        self._take_landed()
+        launched = 0
+        while launched < self._at_once and (batch := self._next_batch()):
+            self._launch(batch)
+            launched += 1
+        idle = len(self._flights) < self._at_once if self._at_once > 1 else launched == 0
+        if self.interim and idle and not self._guess():
             self._draft()
         self._report_ends()
         self.stats.cpu_s += thread_time() - began
         return True
+
+    def _may_decode(self) -> bool:
+        free = len(self._flights) < self._at_once
+        return free and self._queue.holds_other_than(self._in_flight())
+
+    def _in_flight(self) -> set[str]:
+        """Rooms that wait for a text: their next one must not overtake it."""
+        return {one.room for flight in self._flights for one in flight.batch}
+
+    def _landed(self) -> bool:
+        return any(flight.heard is not None for flight in self._flights)
+
+    def _next_batch(self) -> list[Waiting[SpeechSegment]]:
+        with self._change:
+            if len(self._flights) >= self._at_once:
+                return []
+            return self._queue.take(self.config.batch, without=self._in_flight())
+
+    def _launch(self, batch: list[Waiting[SpeechSegment]]) -> None:
+        """Have a batch decoded: beside others where the engine can, else here and now."""
+        if self._beam != self._beam_wanted and isinstance(self.engine, SetsBeam):
+            self.engine.set_beam(self._beam_wanted)
+            self._beam = self._beam_wanted
+        with self._change:
+            rooms = [self._rooms.get(one.room) for one in batch]
+            flight = _Flight(batch, rooms, self._clock())
+            self._flights.append(flight)
+        if self._at_once > 1:
+            Thread(target=self._fly, args=(flight,), name="decode", daemon=True).start()
+        else:
+            self._fly(flight)
+            self._take_landed()
+
+    def _fly(self, flight: _Flight) -> None:
+        began = perf_counter()
+        heard = self._heard([one.item for one in flight.batch])
+        with self._change:
+            self.stats.decode_s += perf_counter() - began
+            flight.heard = heard
+            self._change.notify_all()
+
+    def _take_landed(self) -> None:
+        with self._change:
+            landed = [flight for flight in self._flights if flight.heard is not None]
+            self._flights = [flight for flight in self._flights if flight.heard is None]
+        for flight in landed:
+            self.stats.batches += 1
+            self._deliver(flight)
+
+    def _deliver(self, flight: _Flight) -> None:
+        for room, one, heard in zip(flight.rooms, flight.batch, flight.heard or (), strict=True):
+            if room is None or self._rooms.get(room.id) is not room:
+                continue
+            self._tell(room, one.item, heard)
+            with self._change:
+                room.in_work -= 1
+                self._change.notify_all()
 
     def _listen(self) -> None:
         began = perf_counter()
@@ -366,26 +446,6 @@ class SpeechWorker(Worker):
     def _lose(self, room: _Room, start: float, end: float) -> None:
         self.stats.lost_s += end - start
         room.listener.on_sound_lost(start, end, "overload")
-
-    def _decode(self, batch: list[Waiting[SpeechSegment]]) -> None:
-        if self._beam != self._beam_wanted and isinstance(self.engine, SetsBeam):
-            self.engine.set_beam(self._beam_wanted)
-            self._beam = self._beam_wanted
-        began = perf_counter()
-        segments = [one.item for one in batch]
-        heard = self._heard(segments)
-        self.stats.decode_s += perf_counter() - began
-        self.stats.batches += 1
-        with self._change:
-            self._decoding = []
-            rooms = [self._rooms.get(one.room) for one in batch]
-        for room, segment, one in zip(rooms, segments, heard, strict=True):
-            if room is None:
-                continue
-            self._tell(room, segment, one)
-            with self._change:
-                room.in_work -= 1
-                self._change.notify_all()
 
     def _tell(self, room: _Room, segment: SpeechSegment, heard: Heard | None) -> None:
         self.stats.segments += 1

@@ -17,9 +17,9 @@ from moderator.live.alerts import Alert, teleprompter_line
 from moderator.live.config import STEPS, RoomConfig, WatchConfig
 from moderator.live.degrade import Ladder, StepChange
 from moderator.live.display import Overview, RoomRow
-from moderator.live.memory import Trimmer
 from moderator.live.metrics import Metrics, RoomSample, Sample, SampleSource
 from moderator.live.runner import RoomRunner, Shared, Unfinished
+from moderator.memory import Trimmer
 from moderator.records import Violation
 from moderator.sinks.delivery import Delivery
 

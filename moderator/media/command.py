@@ -93,6 +93,22 @@ def find_ffmpeg() -> str:
         raise ModeratorError(FFMPEG_MISSING) from None
 
 
+@lru_cache(maxsize=1)
+def find_quick_ffmpeg() -> str:
+    """For many short runs on files of our own: the binary that imageio-ffmpeg brings, else as
+    `find_ffmpeg`.
+
+    It is linked statically and starts in 17 ms; Debian's, which loads 200 libraries, takes 75
+    (2026-11-27).
+    """
+    try:
+        from imageio_ffmpeg import get_ffmpeg_exe
+
+        return str(get_ffmpeg_exe())
+    except (ImportError, RuntimeError):
+        return find_ffmpeg()
+
+
 def passthrough_options(binary: str) -> dict[str, str]:
     """The output option that keeps every frame with its own time, as this version names it."""
     return {"fps_mode" if _has_fps_mode(binary) else "vsync": "passthrough"}

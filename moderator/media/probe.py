@@ -64,8 +64,9 @@ def probe(
     allow_private: bool = False,
     max_frame_pixels: int = MAX_FRAME_PIXELS,
     timeout_s: float = 60.0,
+    binary: str = "",
 ) -> MediaInfo:
-    """What is in `source`, a path or a stream URL.
+    """What is in `source`, a path or a stream URL, as `binary` tells it: by default `find_ffmpeg`.
 
     Raises LM-101 to LM-104 for a path that cannot be read, LM-105 (no media, or encrypted),
     LM-106 (neither sound nor picture), LM-107 (frames over `max_frame_pixels`), LM-108 (no
@@ -73,17 +74,21 @@ def probe(
     reachable).
     """
     opened = open_input(source, allow_private=allow_private, stall_timeout_s=timeout_s)
-    return probe_input(opened, max_frame_pixels=max_frame_pixels, timeout_s=timeout_s)
+    return probe_input(
+        opened, max_frame_pixels=max_frame_pixels, timeout_s=timeout_s, binary=binary
+    )
 
 
-def probe_input(source: Input, *, max_frame_pixels: int, timeout_s: float) -> MediaInfo:
+def probe_input(
+    source: Input, *, max_frame_pixels: int, timeout_s: float, binary: str = ""
+) -> MediaInfo:
     """As `probe`, for an input already opened."""
     if not source.is_stream and _is_encrypted(Path(source.address.removeprefix("file:"))):
         reason = in_ui_language("its tracks are encrypted", "音视频轨已加密")
         raise ModeratorError(NOT_MEDIA, path=source.shown, reason=reason)
     flags = ["-max_pixels", str(max_frame_pixels), *source.option_words]
     # Without an output ffmpeg prints what it found and stops.
-    arguments = [find_ffmpeg(), *QUIET, *flags, "-i", source.address]
+    arguments = [binary or find_ffmpeg(), *QUIET, *flags, "-i", source.address]
     log = run(arguments, source.shown, timeout_s).log
     banner = parse_banner(log, source)
     if banner is None:

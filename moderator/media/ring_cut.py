@@ -14,7 +14,7 @@ from pathlib import Path
 
 from moderator.errors import CLIP_FAILED, ModeratorError
 from moderator.media.clips import AAC, H264, MP4, check_clip, temporary_beside
-from moderator.media.command import QUIET, find_ffmpeg, open_input, reason_in, run
+from moderator.media.command import QUIET, find_quick_ffmpeg, open_input, reason_in, run
 from moderator.media.probe import MAX_FRAME_PIXELS, MediaInfo, probe, probe_input
 
 
@@ -63,7 +63,7 @@ def _copied(graph: _Graph, to: Path, shown: str, timeout_s: float) -> bool:
     if run(graph.copy_arguments(to), shown, timeout_s).returncode != 0:
         return False
     try:
-        made = probe(to)
+        made = probe(to, binary=find_quick_ffmpeg())
     except ModeratorError:
         return False
     return (made.has_video, made.has_audio) == (graph.has_video, graph.has_audio)
@@ -86,7 +86,12 @@ class _Graph:
         self._inputs = [open_input(piece.path) for piece in pieces]
         self._pieces = pieces
         self._infos = [
-            probe_input(source, max_frame_pixels=MAX_FRAME_PIXELS, timeout_s=timeout_s)
+            probe_input(
+                source,
+                max_frame_pixels=MAX_FRAME_PIXELS,
+                timeout_s=timeout_s,
+                binary=find_quick_ffmpeg(),
+            )
             for source in self._inputs
         ]
         self._begin = begin
@@ -113,7 +118,7 @@ class _Graph:
     def copy_arguments(self, to: Path) -> list[str]:
         source, info = self._inputs[0], self._infos[0]
         before_s = self._begin - self._pieces[0].zero_s
-        words = [find_ffmpeg(), *QUIET, "-y", "-copyts", *source.option_words]
+        words = [find_quick_ffmpeg(), *QUIET, "-y", "-copyts", *source.option_words]
         words += ["-t", f"{before_s + self._length_s:.6f}", "-i", source.address]
         for kind, there in (("V:0", info.has_video), ("a:0", info.has_audio)):
             words += ["-map", f"0:{kind}"] if there else []
@@ -125,7 +130,7 @@ class _Graph:
         return [*words, f"file:{to}"]
 
     def arguments(self, to: Path) -> list[str]:
-        words = [find_ffmpeg(), *QUIET, "-y"]
+        words = [find_quick_ffmpeg(), *QUIET, "-y"]
         for source in self._inputs:
             words += ["-copyts", *source.option_words, "-i", source.address]
         chains = [*self._video(), *self._audio()]

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from moderator.asr.batches import batches
 from moderator.asr.engine import SpeechSegment, Transcript, context_of
 from moderator.asr.engine_process import EngineProcess, ScoringEngineProcess, engine_process
-from moderator.asr.second_listen import Scores, batches
+from moderator.asr.second_listen import Scores
 from moderator.errors import ENGINE_MISSING, ModeratorError
 
 

@@ -44,6 +44,17 @@ def test_queues_keep_the_order_inside_a_room() -> None:
     assert [name for name in taken if name[0] == "b"] == [f"b{n}" for n in range(6)]
 
 
+def test_queues_leave_rooms_out_that_are_in_work() -> None:
+    fair = queue()
+    for room in ("a", "b", "c"):
+        put(fair, room, room, at=1.0)
+    assert fair.holds_other_than({"a", "b"})
+    assert [one.item for one in fair.take(4, without={"a", "c"})] == ["b"]
+    assert not fair.holds_other_than({"a", "c"})
+    assert fair.take(4, without={"a", "c"}) == []
+    assert sorted(names(fair)) == ["a", "c"]
+
+
 def test_queues_begin_with_the_oldest_deadline() -> None:
     fair = queue()
     put(fair, "late", "later", at=5.0)

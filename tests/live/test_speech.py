@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -100,6 +101,74 @@ def test_speech_comes_in_order_inside_a_room(monkeypatch: pytest.MonkeyPatch) ->
     assert a.texts == list(TEXTS[:4])
     assert b.texts == [TEXTS[4]]
     assert [u.start for u in a.utterances] == sorted(u.start for u in a.utterances)
+
+
+class TwoAtOnce(FakeAsr):
+    """Decodes two batches beside each other, each for as long as the test wants."""
+
+    at_once = 2
+
+    def __init__(self) -> None:
+        super().__init__(TEXTS)
+        self.most = self._now = 0
+        self._count = threading.Lock()
+        self.go = {number: threading.Event() for number in range(len(TEXTS))}
+
+    def transcribe(self, segments: Sequence[SpeechSegment]) -> list[Transcript]:
+        with self._count:
+            self._now += 1
+            self.most = max(self.most, self._now)
+        heard = super().transcribe(segments)
+        for one in heard:
+            assert self.go[TEXTS.index(one.text)].wait(20)
+        with self._count:
+            self._now -= 1
+        return heard
+
+
+def test_speech_batches_are_decoded_beside_each_other_and_none_overtakes_in_its_room() -> None:
+    asr, clock = TwoAtOnce(), Clock()
+    config = SpeechConfig(interim_every_s=0, batch=1)
+    worker = SpeechWorker(asr, LoudVoice(), config, clock=clock)
+    a, b = Listener(), Listener()
+    worker.open("a", a)
+    worker.open("b", b)
+    for room, numbers in (("a", (0, 1)), ("b", (2, 3))):
+        sound = talk(*(part for n in numbers for part in (say(n, 1.0), silence(1.2))))
+        for block in blocks(sound):
+            worker.hear(room, block)
+    worker.start()
+    wait_for(lambda: asr.most == 2)
+    assert worker.lag_s("a") == 0.0  # the clock stands still
+    clock.now += 5
+    assert worker.lag_s("a") == 5.0
+    asr.go[2].set()
+    wait_for(lambda: b.texts == [TEXTS[2]])
+    asr.go[3].set()
+    wait_for(lambda: b.texts == [TEXTS[2], TEXTS[3]])
+    # The second words of the other room wait for its first ones.
+    assert a.texts == []
+    asr.go[1].set()
+    asr.go[0].set()
+    wait_for(lambda: a.texts == [TEXTS[0], TEXTS[1]])
+    worker.finish("a")
+    wait_for(lambda: a.ended == 1)
+    worker.stop()
+    assert asr.most == 2
+
+
+def test_speech_a_decoder_that_hangs_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moderator.live.speech.TICK_S", 0.0)
+    asr, clock = TwoAtOnce(), Clock()
+    worker = SpeechWorker(asr, LoudVoice(), SpeechConfig(interim_every_s=0), clock=clock)
+    worker.open("a", Listener())
+    for block in blocks(talk(say(0))):
+        worker.hear("a", block)
+    for _ in range(9):
+        clock.now += 10
+        worker.step()
+    assert worker.hung
+    asr.go[0].set()
 
 
 def test_speech_a_room_that_talks_without_end_does_not_hold_up_the_others(

@@ -7,11 +7,13 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from moderator.config import Settings
 from moderator.errors import ModeratorError
 from moderator.media.clips import cut_clip, frame_at, save_frame
+from moderator.media.probe import MediaInfo, probe
 from moderator.outputs.folder import Progress, write_folder
 from moderator.outputs.report import Report
 from moderator.records import Code, ScreenText, Violation
@@ -32,6 +34,14 @@ def write_evidence(
     if report.kind != "media":
         return write_folder(out, report, None, None, progress)
 
+    @cache
+    def info() -> MediaInfo:
+        return probe(
+            source,
+            allow_private=settings.allow_private,
+            max_frame_pixels=settings.max_frame_pixels,
+        )
+
     def make_clip(violation: Violation, path: Path) -> None:
         start, end = _clip_range(violation)
         with _full_disk_is_fatal(path.parent):
@@ -44,6 +54,7 @@ def write_evidence(
                 post_s=settings.clip_post_s,
                 max_frame_pixels=settings.max_frame_pixels,
                 allow_private=settings.allow_private,
+                info=info(),
             )
 
     def make_frame(violation: Violation, path: Path) -> None:
@@ -55,6 +66,7 @@ def write_evidence(
             seen.frame_time,
             max_frame_pixels=settings.max_frame_pixels,
             allow_private=settings.allow_private,
+            info=info(),
         )
         with _full_disk_is_fatal(path.parent):
             save_frame(image, [seen.box], path)

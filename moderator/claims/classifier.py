@@ -113,7 +113,7 @@ class SemanticMatcher:
         self.version = classifier.version
         self._classifier = classifier
         self._keen = keen
-        self._small_talk = SmallTalk(pack.small_talk)
+        self._small_talk = SmallTalk(pack.small_talk, pack.greetings)
         self._rules: dict[str, list[tuple[SemanticMatch, Rule]]] = {}
         for rule in pack.rules:
             for entry in rule.match:

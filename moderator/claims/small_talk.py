@@ -7,6 +7,7 @@ what it makes of them means little. Which words count is data of the rule pack
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 _NUMBER = frozenset("0123456789.零〇一二两三四五六七八九十百千万半点")
@@ -14,14 +15,19 @@ _PAUSE = frozenset(" ，,。.！!？?、；;：:…~～-—“”\"'（）()\t\n
 
 
 class SmallTalk:
-    """`covers` says whether a sentence is made of the words, numbers and pauses alone."""
+    """`covers` says whether a sentence is made of the words, numbers and pauses alone, or is one of
+    `greetings`, in which `…` stands for a name of at most six characters."""
 
-    def __init__(self, words: Iterable[str] = ()) -> None:
+    def __init__(self, words: Iterable[str] = (), greetings: Iterable[str] = ()) -> None:
+        self._greetings = [_expression(greeting) for greeting in greetings]
         self._words = frozenset(word for word in words if word)
         self._longest = max(map(len, self._words), default=0)
 
     def covers(self, sentence: str) -> bool:
         """Linear in the length of the sentence; False for one without words."""
+        bare = sentence.strip("".join(_PAUSE))
+        if any(one.fullmatch(bare) for one in self._greetings):
+            return True
         if not self._longest:
             return False
         reached = {0}
@@ -36,3 +42,7 @@ class SmallTalk:
                     reached.add(at + length)
                     said = True
         return said and size in reached
+
+
+def _expression(greeting: str) -> re.Pattern[str]:
+    return re.compile(".{0,6}".join(map(re.escape, greeting.split("…"))))

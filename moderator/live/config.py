@@ -229,7 +229,7 @@ class SpeechConfig(_Strict):
         2, ge=1, le=10, title="Narrow beam", description="Beam width after the step `beam`."
     )
     threads: int = Field(
-        0, ge=0, le=64, title="Threads", description="Of the decoder; 0: as its library likes."
+        0, ge=0, le=64, title="Threads", description="Of one decoder; 0: as its engine likes."
     )
     deadline_s: float = Field(
         1.5, gt=0, title="Deadline", description="How long a segment should wait at most."

@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 
 from moderator.errors import CLIP_FAILED, DECODE_FAILED, OUT_WRITE, ModeratorError
 from moderator.media.command import (
+    QUIET,
     SOURCE,
     TARGET,
     Input,
     command_line,
     find_ffmpeg,
+    find_quick_ffmpeg,
     open_input,
     passthrough_options,
     reason_in,
@@ -44,28 +46,33 @@ def cut_clip(
     max_frame_pixels: int = MAX_FRAME_PIXELS,
     allow_private: bool = False,
     timeout_s: float = 300.0,
+    info: MediaInfo | None = None,
 ) -> Path:
     """Cut media-clock seconds `start - pre_s` to `end + post_s` of a recording; returns `out_path`.
 
     The clip is an mp4 that browsers play while it loads: H.264 4:2:0 with even sides, upright,
-    the longer at most `max_side` pixels, and AAC stereo; a source without one of the tracks gives
-    a clip without it. It is written beside `out_path` and renamed, so a clip is whole or not
-    there. Raises LM-503 when there is nothing at that time or it cannot be written, LM-109 after
-    `timeout_s`, and as `probe` does for the source.
+    the longer at most `max_side` pixels, and AAC; a source without one of the tracks gives a clip
+    without it. What is such already is copied packet by packet, which costs next to nothing and
+    keeps the evidence as it was: an edit list hides what lies between the key frame before and the
+    clip's second 0. `info` is what `probe` said of the source, if it was asked. The clip is written
+    beside `out_path` and renamed: it is whole or not there. Raises LM-503 when there is nothing at
+    that time or it cannot be written, LM-109 after `timeout_s`, and as `probe` does for the source.
     """
     out_path = Path(out_path)
     begin = max(0.0, start - pre_s)
     if not end + post_s > begin:
         raise _clip_failed(start, f"it would end at {end + post_s:g} s, before it begins")
     opened = open_input(source, allow_private=allow_private)
-    info = probe_input(opened, max_frame_pixels=max_frame_pixels, timeout_s=timeout_s)
+    if info is None:
+        info = probe_input(opened, max_frame_pixels=max_frame_pixels, timeout_s=timeout_s)
     try:
         with temporary_beside(out_path) as temporary:
             part = _Part(opened, info, begin, end + post_s)
-            done = run(_clip_arguments(part, max_side, temporary), opened.shown, timeout_s)
-            if done.returncode != 0:
-                raise _clip_failed(start, reason_in(done.log, opened))
-            check_clip(temporary, start)
+            if not (part.can_copy(max_side) and _copied(part, temporary, timeout_s)):
+                done = run(_clip_arguments(part, max_side, temporary), opened.shown, timeout_s)
+                if done.returncode != 0:
+                    raise _clip_failed(start, reason_in(done.log, opened))
+                check_clip(temporary, start)
             temporary.replace(out_path)
     except OSError as error:
         raise _clip_failed(start, error.strerror or str(error)) from error
@@ -80,15 +87,17 @@ def frame_at(
     max_frame_pixels: int = MAX_FRAME_PIXELS,
     allow_private: bool = False,
     timeout_s: float = 60.0,
+    info: MediaInfo | None = None,
 ) -> NDArray[np.uint8]:
     """The picture on the screen at media-clock second `time`: uint8 (height, width, 3), BGR.
 
     Upright and scaled as `MediaSource` does with the same `max_side`, so that boxes found there
     fit here. After the end of the video it is the last picture. Raises LM-110 when no frame can
-    be decoded there, and as `probe` does.
+    be decoded there, and as `probe` does; `info` is what it said, if it was asked.
     """
     opened = open_input(source, allow_private=allow_private)
-    info = probe_input(opened, max_frame_pixels=max_frame_pixels, timeout_s=timeout_s)
+    if info is None:
+        info = probe_input(opened, max_frame_pixels=max_frame_pixels, timeout_s=timeout_s)
     width, height = frame_size(info, max_side)
     log = ""
     if info.has_video:
@@ -190,12 +199,67 @@ class _Part:
             SOURCE, copyts=None, ss=f"{seek_to:.3f}", **options, **self.source.options
         )
 
+    def can_copy(self, max_side: int) -> bool:
+        """Whether the packets may stay as they are. Sound that begins inside the clip may not:
+        silence has to come before it."""
+        begins = [self.info.audio_start or 0.0, self.info.video_start or 0.0]
+        return (
+            not self.source.is_stream
+            and self.info.container in _WITH_ONE_SIZE
+            and plays_in_browsers(self.info, max_side)
+            and self.begin + _EARLY_S >= max(begins)
+        )
+
+    def copy_arguments(self, to: Path) -> list[str]:
+        words = [find_ffmpeg(), *QUIET, "-y", "-copyts", *self.source.option_words]
+        words += ["-ss", f"{self.begin:.6f}", "-t", f"{self.end - self.begin:.6f}"]
+        words += ["-i", self.source.address]
+        return [*words, *copy_words(self.info, self.info.start_s + self.begin), f"file:{to}"]
+
     def filters(self, audio: str = "") -> str:
         zero_s = self.info.start_s
         begin, end = zero_s + self.begin, zero_s + self.end
         return f"{audio}trim=start={begin:.6f}:end={end:.6f},{audio}setpts='PTS-({begin:.6f})/TB'"
 
 
+def plays_in_browsers(info: MediaInfo, max_side: int) -> bool:
+    """Whether the packets do as they are: H.264 4:2:0 of at most `max_side` pixels that is not
+    turned, and AAC, or one of the two alone."""
+    video = not info.has_video or (
+        info.video_codec.startswith("h264 ")
+        and info.pixel_format in ("yuv420p", "yuvj420p")
+        and max(info.width, info.height) <= max_side
+        and not info.turned
+    )
+    return video and (not info.has_audio or info.audio_codec.startswith("aac (LC)"))
+
+
+def copy_words(info: MediaInfo, zero_s: float) -> list[str]:
+    """Words for ffmpeg that copy the packets to an mp4 whose second 0 is the time stamp `zero_s`.
+
+    What lies before it has times below zero, which the edit list hides.
+    """
+    words = []
+    for kind, there in (("V:0", info.has_video), ("a:0", info.has_audio)):
+        words += ["-map", f"0:{kind}"] if there else []
+    words += ["-c", "copy", "-map_metadata", "-1", "-map_chapters", "-1"]
+    words += ["-output_ts_offset", f"{-zero_s:.6f}", "-avoid_negative_ts", "disabled"]
+    return [*words, *(word for key, value in MP4.items() for word in (f"-{key}", str(value)))]
+
+
+def _copied(part: _Part, to: Path, timeout_s: float) -> bool:
+    """Whether a copy of the packets is a whole clip."""
+    if run(part.copy_arguments(to), part.source.shown, timeout_s).returncode != 0:
+        return False
+    try:
+        made = probe(to, binary=find_quick_ffmpeg())
+    except ModeratorError:
+        return False
+    return (made.has_video, made.has_audio) == (part.info.has_video, part.info.has_audio)
+
+
+_WITH_ONE_SIZE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+"""In others the size of the picture may change, which an mp4 cannot hold."""
 _WITHOUT_INDEX = ("mpegts", "hls", "mpeg", "h264", "hevc")
 _LONGEST_GOP_S = 12.0
 

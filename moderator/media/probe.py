@@ -41,7 +41,8 @@ class MediaInfo:
     `video_start` are media-clock seconds of the first packet of the track that is used, None
     when there is no such track or ffmpeg does not say (older ones never do). `video_codec` and
     `audio_codec` are ffmpeg's names with the profile (`h264 (High)`, `aac (LC)`), `pixel_format`
-    is its name for how a pixel is stored (`yuv420p`); empty without such a track.
+    is its name for how a pixel is stored (`yuv420p`); empty without such a track. `turned` says
+    that the picture is stored otherwise than it is to be shown.
     """
 
     container: str
@@ -56,6 +57,7 @@ class MediaInfo:
     video_codec: str = ""
     audio_codec: str = ""
     pixel_format: str = ""
+    turned: bool = False
 
 
 def probe(
@@ -135,6 +137,7 @@ def parse_banner(log: str, source: Input) -> MediaInfo | None:
         video_codec=video.codec if video else "",
         audio_codec=audio.codec if audio else "",
         pixel_format=video.pixel_format if video else "",
+        turned=video.turned if video else False,
     )
 
 
@@ -169,6 +172,7 @@ class _Track:
     start: float | None = None
     codec: str = ""
     pixel_format: str = ""
+    turned: bool = False
 
 
 _STREAM = re.compile(
@@ -198,7 +202,9 @@ def _track(found: re.Match[str]) -> _Track:
     if turned and 45 < abs(float(turned[1])) % 180 < 135:
         width, height = height, width
     pixels = re.search(r", ([a-z0-9]+)(?:\([^)]*\))?, \d+x\d+", line)
-    return _Track("Video", width, height, start, name, pixels[1] if pixels else "")
+    stored_otherwise = re.search(r"(?i)display ?matrix", below) is not None
+    pixel_format = pixels[1] if pixels else ""
+    return _Track("Video", width, height, start, name, pixel_format, stored_otherwise)
 
 
 def _seconds(clock: str) -> float:

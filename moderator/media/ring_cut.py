@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moderator.errors import CLIP_FAILED, ModeratorError
-from moderator.media.clips import AAC, H264, MP4, check_clip, temporary_beside
+from moderator.media.clips import (
+    AAC,
+    H264,
+    MP4,
+    check_clip,
+    copy_words,
+    plays_in_browsers,
+    temporary_beside,
+)
 from moderator.media.command import QUIET, find_quick_ffmpeg, open_input, reason_in, run
 from moderator.media.probe import MAX_FRAME_PIXELS, MediaInfo, probe, probe_input
 
@@ -106,28 +114,18 @@ class _Graph:
     def can_copy(self) -> bool:
         """Whether browsers play the packets as they are: one piece, H.264 4:2:0 of one size and
         AAC, or one of the two alone."""
-        info = self._infos[0]
-        video = not info.has_video or (
-            info.video_codec.startswith("h264 ")
-            and info.pixel_format in ("yuv420p", "yuvj420p")
-            and max(info.width, info.height) <= _COPIED_SIDE
+        return (
+            self._alone
+            and plays_in_browsers(self._infos[0], _COPIED_SIDE)
+            and _is_of_one_size(self._pieces[0].path)
         )
-        audio = not info.has_audio or info.audio_codec.startswith("aac (LC)")
-        return self._alone and video and audio and _is_of_one_size(self._pieces[0].path)
 
     def copy_arguments(self, to: Path) -> list[str]:
         source, info = self._inputs[0], self._infos[0]
         before_s = self._begin - self._pieces[0].zero_s
         words = [find_quick_ffmpeg(), *QUIET, "-y", "-copyts", *source.option_words]
         words += ["-t", f"{before_s + self._length_s:.6f}", "-i", source.address]
-        for kind, there in (("V:0", info.has_video), ("a:0", info.has_audio)):
-            words += ["-map", f"0:{kind}"] if there else []
-        words += ["-c", "copy", "-map_metadata", "-1", "-map_chapters", "-1"]
-        # What lies before the clip has times below zero, which the edit list hides.
-        words += ["-output_ts_offset", f"{-(info.start_s + before_s):.6f}"]
-        words += ["-avoid_negative_ts", "disabled"]
-        words += [word for key, value in MP4.items() for word in (f"-{key}", str(value))]
-        return [*words, f"file:{to}"]
+        return [*words, *copy_words(info, info.start_s + before_s), f"file:{to}"]
 
     def arguments(self, to: Path) -> list[str]:
         words = [find_quick_ffmpeg(), *QUIET, "-y"]

@@ -19,6 +19,11 @@ ORDINARY = [
     "快递走的中通",
     "买二送一",
     "想看哪款打在公屏上",
+    "欢迎来到小棠的直播间",
+    "华宁来到小堂的直播间",
+    "欢迎大熊进来",
+    "感谢风一样送的音浪",
+    "谢谢阿宽点的关注",
 ]
 
 
@@ -31,6 +36,17 @@ def test_small_talk_is_words_numbers_and_pauses_alone() -> None:
     assert not talk.covers("三十二")
     assert not talk.covers("")
     assert not SmallTalk().covers("上")
+
+
+def test_small_talk_greetings_leave_room_for_a_name_and_for_no_claim() -> None:
+    talk = SmallTalk(greetings=["…来到…直播间", "感谢…送的…"])
+    assert talk.covers("欢迎来到小棠的直播间！")
+    assert talk.covers("华宁来到小堂的直播间")
+    assert talk.covers("感谢大海哥送的小心心")
+    assert not talk.covers("欢迎糖尿病治好的姐妹们来到小棠的直播间")
+    assert not talk.covers("欢迎来到直播间今天这款三天见效")
+    assert not talk.covers("来到直播")
+    assert not talk.covers("")
 
 
 def test_small_talk_long_sentences_take_no_longer_than_they_are() -> None:

@@ -16,11 +16,12 @@ from moderator.config import Settings
 from moderator.errors import CLIP_FAILED, DECODE_FAILED, FFMPEG_MISSING, ModeratorError
 from moderator.evidence import LONGEST_CLIP_S, write_evidence
 from moderator.media.command import find_ffmpeg
-from moderator.media.probe import probe
+from moderator.media.probe import MediaInfo, probe
 from moderator.records import Box, ScreenText
 from tests.outputs.builders import code, media_report, script_report, violation
 
 SETTINGS = Settings(clip_pre_s=1.0, clip_post_s=2.0)
+SEEN = MediaInfo("mov,mp4", 60.0, True, True, 160, 90, 0.0, None, None)
 
 
 @pytest.fixture
@@ -42,6 +43,7 @@ def cuts(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         path.write_bytes(b"frame")
         return path
 
+    monkeypatch.setattr(evidence, "probe", lambda source, **options: SEEN)
     monkeypatch.setattr(evidence, "cut_clip", cut)
     monkeypatch.setattr(evidence, "frame_at", frame)
     monkeypatch.setattr(evidence, "save_frame", save)

@@ -69,6 +69,7 @@ def cut_clip(
         with temporary_beside(out_path) as temporary:
             part = _Part(opened, info, begin, end + post_s)
             if not (part.can_copy(max_side) and _copied(part, temporary, timeout_s)):
+                temporary.unlink(missing_ok=True)  # ffmpeg may write nothing, and call it a success
                 done = run(_clip_arguments(part, max_side, temporary), opened.shown, timeout_s)
                 if done.returncode != 0:
                     raise _clip_failed(start, reason_in(done.log, opened))
@@ -255,7 +256,8 @@ def _copied(part: _Part, to: Path, timeout_s: float) -> bool:
         made = probe(to, binary=find_quick_ffmpeg())
     except ModeratorError:
         return False
-    return (made.has_video, made.has_audio) == (part.info.has_video, part.info.has_audio)
+    whole = (made.has_video, made.has_audio) == (part.info.has_video, part.info.has_audio)
+    return whole and (made.duration_s or 0.0) > 0.0  # nothing is shown of what lies before second 0
 
 
 _WITH_ONE_SIZE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")

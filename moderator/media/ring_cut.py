@@ -53,6 +53,7 @@ def cut_pieces(
     with temporary_beside(out_path) as temporary:
         graph = _Graph(pieces, begin, finish, max_side, timeout_s)
         if not (graph.can_copy() and _copied(graph, temporary, shown, timeout_s)):
+            temporary.unlink(missing_ok=True)
             done = run(graph.arguments(temporary), shown, timeout_s)
             if done.returncode != 0:
                 reason = reason_in(done.log, open_input(pieces[0].path))

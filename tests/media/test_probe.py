@@ -49,6 +49,7 @@ def test_probe_reads_the_banner() -> None:
         video_codec="h264 (High)",
         audio_codec="aac (LC)",
         pixel_format="yuv420p",
+        turned=True,
     )
 
 

@@ -209,6 +209,8 @@ class _Part:
             and self.info.container in _WITH_ONE_SIZE
             and plays_in_browsers(self.info, max_side)
             and self.begin + _EARLY_S >= max(begins)
+            # Past the end a copy holds the last pictures before it, hidden.
+            and self.begin < (self.info.duration_s or 0.0)
         )
 
     def copy_arguments(self, to: Path) -> list[str]:
@@ -256,8 +258,7 @@ def _copied(part: _Part, to: Path, timeout_s: float) -> bool:
         made = probe(to, binary=find_quick_ffmpeg())
     except ModeratorError:
         return False
-    whole = (made.has_video, made.has_audio) == (part.info.has_video, part.info.has_audio)
-    return whole and (made.duration_s or 0.0) > 0.0  # nothing is shown of what lies before second 0
+    return (made.has_video, made.has_audio) == (part.info.has_video, part.info.has_audio)
 
 
 _WITH_ONE_SIZE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")

@@ -56,8 +56,8 @@ class Transcript:
 class AsrEngine(Protocol):
     """A batch of segments in, one Transcript each out, in the same order.
 
-    Text is in simplified characters. Implementations are not thread-safe: one worker
-    owns an engine.
+    Text is in simplified characters. One worker owns an engine, and calls it from one thread at a
+    time unless it says that it decodes `SideBySide`.
     """
 
     name: str

@@ -73,8 +73,8 @@ class Heard:
 class SecondListen:
     """An engine that holds each likeness in sound against the sound itself.
 
-    Most utterances have none, and cost what `engine.transcribe` costs. Not thread-safe, as
-    engines are not.
+    Most utterances have none, and cost what `engine.transcribe` costs. Keeps nothing between calls:
+    as many threads may call it as may call the engine.
     """
 
     def __init__(

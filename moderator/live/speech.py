@@ -463,7 +463,8 @@ class SpeechWorker(Worker):
             return [Heard(transcript) for transcript in self.engine.transcribe(segments)]
         except Exception:
             log.exception("speech.engine_failed", segments=len(segments))
-            self.stats.failures += 1
+            with self._change:
+                self.stats.failures += 1
             if len(segments) == 1:
                 return [None]
             return [one for segment in segments for one in self._heard([segment])]
@@ -478,7 +479,8 @@ class SpeechWorker(Worker):
                 continue
             began = perf_counter()
             (heard,) = self._heard([segment])
-            self.stats.decode_s += perf_counter() - began
+            with self._change:
+                self.stats.decode_s += perf_counter() - began
             self.stats.guesses += 1
             if heard is not None:
                 room.guess = _Guess(segment.start, len(segment.samples), heard)

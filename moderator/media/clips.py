@@ -68,8 +68,10 @@ def cut_clip(
     try:
         with temporary_beside(out_path) as temporary:
             part = _Part(opened, info, begin, end + post_s)
-            if not (part.can_copy(max_side) and _copied(part, temporary, timeout_s)):
-                temporary.unlink(missing_ok=True)  # ffmpeg may write nothing, and call it a success
+            if not (
+                part.can_copy(max_side)
+                and copied(part.copy_arguments(temporary), info, opened.shown, temporary, timeout_s)
+            ):
                 done = run(_clip_arguments(part, max_side, temporary), opened.shown, timeout_s)
                 if done.returncode != 0:
                     raise _clip_failed(start, reason_in(done.log, opened))
@@ -250,15 +252,18 @@ def copy_words(info: MediaInfo, zero_s: float) -> list[str]:
     return [*words, *(word for key, value in MP4.items() for word in (f"-{key}", str(value)))]
 
 
-def _copied(part: _Part, to: Path, timeout_s: float) -> bool:
-    """Whether a copy of the packets is a whole clip."""
-    if run(part.copy_arguments(to), part.source.shown, timeout_s).returncode != 0:
-        return False
-    try:
-        made = probe(to, binary=find_quick_ffmpeg())
-    except ModeratorError:
-        return False
-    return (made.has_video, made.has_audio) == (part.info.has_video, part.info.has_audio)
+def copied(arguments: list[str], info: MediaInfo, shown: str, to: Path, timeout_s: float) -> bool:
+    """Run ffmpeg to copy the tracks of `info` to `to`: whether a whole clip came of it. What did
+    not is removed, for ffmpeg may write nothing in a second try and call it a success."""
+    if run(arguments, shown, timeout_s).returncode == 0:
+        try:
+            made = probe(to, binary=find_quick_ffmpeg())
+            if (made.has_video, made.has_audio) == (info.has_video, info.has_audio):
+                return True
+        except ModeratorError:
+            pass
+    to.unlink(missing_ok=True)
+    return False
 
 
 _WITH_ONE_SIZE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")

@@ -18,12 +18,13 @@ from moderator.media.clips import (
     H264,
     MP4,
     check_clip,
+    copied,
     copy_words,
     plays_in_browsers,
     temporary_beside,
 )
 from moderator.media.command import QUIET, find_quick_ffmpeg, open_input, reason_in, run
-from moderator.media.probe import MAX_FRAME_PIXELS, MediaInfo, probe, probe_input
+from moderator.media.probe import MAX_FRAME_PIXELS, MediaInfo, probe_input
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,7 @@ def cut_pieces(
     shown = pieces[0].path.name
     with temporary_beside(out_path) as temporary:
         graph = _Graph(pieces, begin, finish, max_side, timeout_s)
-        if not (graph.can_copy() and _copied(graph, temporary, shown, timeout_s)):
-            temporary.unlink(missing_ok=True)
+        if not (graph.can_copy() and graph.copied(temporary, shown, timeout_s)):
             done = run(graph.arguments(temporary), shown, timeout_s)
             if done.returncode != 0:
                 reason = reason_in(done.log, open_input(pieces[0].path))
@@ -65,17 +65,6 @@ def cut_pieces(
             reason = error.strerror or str(error)
             raise ModeratorError(CLIP_FAILED, start=f"{begin:.2f}", reason=reason) from None
     return out_path
-
-
-def _copied(graph: _Graph, to: Path, shown: str, timeout_s: float) -> bool:
-    """Whether a copy of the packets is a whole clip."""
-    if run(graph.copy_arguments(to), shown, timeout_s).returncode != 0:
-        return False
-    try:
-        made = probe(to, binary=find_quick_ffmpeg())
-    except ModeratorError:
-        return False
-    return (made.has_video, made.has_audio) == (graph.has_video, graph.has_audio)
 
 
 class _Graph:
@@ -120,6 +109,9 @@ class _Graph:
             and plays_in_browsers(self._infos[0], _COPIED_SIDE)
             and _is_of_one_size(self._pieces[0].path)
         )
+
+    def copied(self, to: Path, shown: str, timeout_s: float) -> bool:
+        return copied(self.copy_arguments(to), self._infos[0], shown, to, timeout_s)
 
     def copy_arguments(self, to: Path) -> list[str]:
         source, info = self._inputs[0], self._infos[0]

@@ -134,7 +134,7 @@ def _workers(
         speech = _speech(config, settings, rulebook)
         engines["asr"] = speech.engine.name
     if settings.video and any(room.video for room in config.rooms):
-        screen = _screen(settings)
+        screen = _screen(settings, len(config.rooms))
         engines["ocr"] = screen.ocr.name
     return speech, screen, engines
 
@@ -189,11 +189,11 @@ def speech_engines(name: str, options: dict[str, Any], setting: str) -> list[Asr
     ]
 
 
-def _screen(settings: Settings) -> ScreenWorker:
+def _screen(settings: Settings, rooms: int) -> ScreenWorker:
     from moderator.vision import screen_engine
     from moderator.vision.codes import ZxingCodes
 
-    return ScreenWorker(screen_engine(settings), ZxingCodes(), batch=settings.ocr_batch)
+    return ScreenWorker(screen_engine(settings, rooms), ZxingCodes(), batch=settings.ocr_batch)
 
 
 def _make_folder(out: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from time import monotonic, perf_counter, thread_time
 from typing import Protocol
@@ -57,16 +57,25 @@ class ScreenListener(Protocol):
 
 
 @dataclass(slots=True)
+class _Told:
+    """What a room was told of, and the same as it was last seen."""
+
+    first: Seen
+    last: Seen
+
+
+@dataclass(slots=True)
 class ScreenWatch:
     """Tells of each text once while it is still on the screen, and once when it has gone.
 
     A text is told of when two frames in a row agree on it, so that one caught in the middle of
     an animation accuses nobody. Of one that runs through the picture and grows from frame to frame,
     what was there before is enough. One that is read a little differently later is the same text,
-    unless a digit has changed: another price is another text.
+    unless a digit has changed: another price is another text. A line that stays while another of
+    its block goes has been told of with the block, which has gone when the last of it has.
     """
 
-    _told: list[Seen] = field(default_factory=list)
+    _told: list[_Told] = field(default_factory=list)
     _maybe: list[Seen] = field(default_factory=list)
 
     def update(
@@ -76,35 +85,46 @@ class ScreenWatch:
         gone: list[tuple[Seen, Seen]] = []
         new: list[Seen] = []
         for last in ended:
-            first = self._known(last)
-            if first is None:
+            told = self._known(last)
+            if told is None:
                 new.append(last)
                 gone.append((last, last))
-            else:
-                self._told.remove(first)
-                gone.append((first, last))
-        settled = [
-            seen
-            for seen in on_screen
-            if self._known(seen) is None
-            and (isinstance(seen, Code) or any(_bears_out(one, seen) for one in self._maybe))
-        ]
-        new += settled
-        self._told += settled
+                continue
+            whole = _same(told.first, last)
+            told.last = last if whole else replace(told.last, end=max(told.last.end, last.end))
+            if whole or not any(_shares(told.first, seen) for seen in on_screen):
+                self._told.remove(told)
+                gone.append((told.first, told.last))
+        settled = []
+        for seen in on_screen:
+            if self._known(seen) is None and (
+                isinstance(seen, Code) or any(_bears_out(one, seen) for one in self._maybe)
+            ):
+                settled.append(seen)
+                self._told.append(_Told(seen, seen))
         self._maybe = list(on_screen)
-        # Tracks that were merged into others end without being reported.
-        newest = max((seen.end for seen in on_screen), default=0.0)
-        for first in [one for one in self._told if newest - one.end > _FORGET_S]:
-            if not any(_same(first, seen) for seen in on_screen):
-                self._told.remove(first)
-                gone.append((first, first))
-        return new, gone
+        gone += self._lost(on_screen)
+        return new + settled, gone
 
-    def _known(self, seen: Seen) -> Seen | None:
-        return next((one for one in self._told if _same(one, seen)), None)
+    def _known(self, seen: Seen) -> _Told | None:
+        alike = (one for one in self._told if _same(one.first, seen))
+        with_it = (one for one in self._told if _is_part(seen, one.first))
+        return next(alike, None) or next(with_it, None)
+
+    def _lost(self, on_screen: Sequence[Seen]) -> Iterator[tuple[Seen, Seen]]:
+        """Tracks that were merged into others end without being reported."""
+        newest = max((seen.end for seen in on_screen), default=0.0)
+        for told in list(self._told):
+            ends = [seen.end for seen in on_screen if _shares(told.first, seen)]
+            told.last = replace(told.last, end=max([told.last.end, *ends]))
+            if newest - told.last.end > _FORGET_S:
+                self._told.remove(told)
+                yield told.first, told.last
 
 
 _FORGET_S = 20.0
+_TOGETHER_S = 5.0
+"""Lines of one block come within this of each other (`ScreenTracker`)."""
 
 
 def _same(one: Seen, other: Seen) -> bool:
@@ -115,6 +135,20 @@ def _same(one: Seen, other: Seen) -> bool:
     if isinstance(one, Code) or _digits(one.text) != _digits(other.text):
         return False
     return fuzz.ratio(one.text, other.text) >= ALIKE
+
+
+def _shares(one: Seen, other: Seen) -> bool:
+    """Whether they are the same text, or one is part of the other."""
+    return _same(one, other) or _is_part(one, other) or _is_part(other, one)
+
+
+def _is_part(line: Seen, block: Seen) -> bool:
+    """Whether a text that came with the block says nothing that the block does not."""
+    if line.channel != block.channel or isinstance(block, Code):
+        return False
+    if abs(line.start - block.start) > _TOGETHER_S:
+        return False
+    return set(line.text.split()) < set(block.text.split())
 
 
 def _bears_out(before: Seen, now: Seen) -> bool:

@@ -23,9 +23,13 @@ def _rapidocr(**options: Any) -> OcrEngine:
 ENGINES.register("rapidocr", _rapidocr)
 
 
-def screen_engine(settings: Settings) -> OcrEngine:
-    """The screen reader that the settings name. Raises LM-401, LM-408, and what the reader
-    raises.
+LINES_A_ROOM = 64
+"""Lines of text that stand in a busy room at a time, and those just gone."""
+
+
+def screen_engine(settings: Settings, rooms: int = 1) -> OcrEngine:
+    """The screen reader that the settings name, for so many rooms. Raises LM-401, LM-408, and what
+    the reader raises.
     """
     from moderator import devices
 
@@ -33,6 +37,7 @@ def screen_engine(settings: Settings) -> OcrEngine:
     if settings.ocr_engine == "rapidocr":
         offer = devices.onnxruntime_offer()
         options["device"] = devices.settle(settings.ocr_device, offer, "onnxruntime")
+        options["cache_lines"] = max(256, LINES_A_ROOM * rooms)
         if options["device"] != "cpu":
             options["batch"] = settings.ocr_batch
     elif settings.ocr_device != "auto":

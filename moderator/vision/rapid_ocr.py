@@ -10,7 +10,6 @@ one size together and recognises the lines of all of them in batches sorted by w
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -181,7 +180,6 @@ class _Reading:
 
 @dataclass(frozen=True, slots=True)
 class _Remembered:
-    box: Box
     place: Box
     patch: NDArray[np.uint8]
     reading: _Reading
@@ -206,36 +204,46 @@ class _ReadingCache:
     changing to a similar one (3 to 8, 5 to 6) differs by at least 45."""
 
     def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._remembered: OrderedDict[int, _Remembered] = OrderedDict()
-        self._next_key = 0
+        self._entries: list[_Remembered | None] = [None] * capacity
+        # One row an entry, so that all places are compared at once.
+        self._boxes = np.full((capacity, 4), _NOWHERE, np.int32)
+        self._used = np.zeros(capacity, np.int64)
+        self._clock = 0
 
     def find(self, luma: NDArray[np.uint8], box: Box) -> _Reading | None:
         slack = self.margin * min(box.x1 - box.x0, box.y1 - box.y0)
-        for key in reversed(self._remembered):
-            entry = self._remembered[key]
-            if not _within(entry.box, box, slack):
-                continue
-            if self._unchanged(luma, entry):
-                self._remembered.move_to_end(key)
+        apart = np.abs(self._boxes - _corners(box)).max(axis=1, initial=0)
+        near = np.flatnonzero(apart <= slack)
+        for index in near[np.argsort(-self._used[near])].tolist():
+            entry: _Remembered | None = self._entries[index]
+            if entry is not None and self._unchanged(luma, entry):
+                self._use(index)
                 return entry.reading
         return None
 
     def put(self, luma: NDArray[np.uint8], box: Box, reading: _Reading) -> None:
         """Remember a reading; a doubtful one is better read again next time."""
-        if self._capacity == 0 or reading.confidence < self.trusted_confidence:
+        if not self._entries or reading.confidence < self.trusted_confidence:
             return
+        index = self._place_for(luma, box)
         slack = self.margin * min(box.x1 - box.x0, box.y1 - box.y0)
-        for key in [k for k, e in self._remembered.items() if e.box == box]:
-            if self._unchanged(luma, self._remembered[key]):
-                del self._remembered[key]
         place = _grown(box, int(slack) + 1, luma)
-        self._remembered[self._next_key] = _Remembered(
-            box, place, luma[place.y0 : place.y1, place.x0 : place.x1].copy(), reading
-        )
-        self._next_key += 1
-        while len(self._remembered) > self._capacity:
-            self._remembered.popitem(last=False)
+        patch = luma[place.y0 : place.y1, place.x0 : place.x1].copy()
+        self._entries[index] = _Remembered(place, patch, reading)
+        self._boxes[index] = _corners(box)
+        self._use(index)
+
+    def _place_for(self, luma: NDArray[np.uint8], box: Box) -> int:
+        """Where the very same line was remembered, else the entry that was of no use longest."""
+        for index in np.flatnonzero((self._boxes == _corners(box)).all(axis=1)).tolist():
+            entry = self._entries[index]
+            if entry is not None and self._unchanged(luma, entry):
+                return index
+        return int(np.argmin(self._used))
+
+    def _use(self, index: int) -> None:
+        self._clock += 1
+        self._used[index] = self._clock
 
     def _unchanged(self, luma: NDArray[np.uint8], entry: _Remembered) -> bool:
         import cv2
@@ -309,13 +317,11 @@ def _luma(image: Image) -> NDArray[np.uint8]:
     return luma
 
 
-def _within(old: Box, new: Box, slack: float) -> bool:
-    return (
-        abs(old.x0 - new.x0) <= slack
-        and abs(old.y0 - new.y0) <= slack
-        and abs(old.x1 - new.x1) <= slack
-        and abs(old.y1 - new.y1) <= slack
-    )
+_NOWHERE = -(2**20)
+
+
+def _corners(box: Box) -> tuple[int, int, int, int]:
+    return box.x0, box.y0, box.x1, box.y1
 
 
 def _grown(box: Box, by: int, luma: NDArray[np.uint8]) -> Box:

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
 
 from moderator.live.screen import Picture, ScreenWatch, ScreenWorker, Seen
 from moderator.media.blocks import VideoFrame
+from moderator.records import Box
 from moderator.vision.ocr import Image, TextLine
+from moderator.vision.tracks import ScreenTracker
 from tests.live.fakes import Clock, FakeOcr, picture
 from tests.outputs.builders import code, screen_text
+
+Told = tuple[int, str, float | None]
 
 
 def test_screen_watch_tells_of_a_text_when_two_frames_agree_and_once() -> None:
@@ -75,6 +79,38 @@ def test_screen_watch_forgets_tracks_that_were_merged_away() -> None:
     new, gone = watch.update([whole], [])
     assert gone == [(piece, piece)]
     assert new == []
+
+
+def frames_of(watch: ScreenWatch, frames: Iterable[list[TextLine]]) -> Iterator[Told]:
+    """What is told of, a frame a second: the second, the text, and None or when it ended."""
+    tracker = ScreenTracker()
+    for second, lines in enumerate(frames):
+        ended = tracker.update(float(second), lines)
+        new, gone = watch.update(tracker.open_tracks(), ended)
+        yield from ((second, seen.text, None) for seen in new)
+        yield from ((second, first.text, last.end) for first, last in gone)
+
+
+def test_screen_watch_a_line_that_stays_when_its_neighbour_changes_is_not_told_again() -> None:
+    claim = TextLine("七天祛斑美白", Box(40, 100, 300, 140), 0.99)
+    price = TextLine("今天只要九十九", Box(40, 145, 320, 185), 0.99)
+    other = TextLine("明天就恢复原价", Box(40, 145, 320, 185), 0.99)
+    shown = [[claim, price]] * 60 + [[claim, other]] * 40 + [[]] * 30
+    told = list(frames_of(ScreenWatch(), shown))
+    assert [(at, text) for at, text, end in told if end is None] == [
+        (1, "七天祛斑美白\n今天只要九十九"),
+        (61, "明天就恢复原价"),
+    ]
+    ends = {text: end for _, text, end in told if end is not None}
+    assert ends == {"七天祛斑美白\n今天只要九十九": 99.0, "明天就恢复原价": 99.0}
+
+
+def test_screen_watch_a_line_that_comes_back_alone_is_told_again() -> None:
+    claim = TextLine("七天祛斑美白", Box(40, 100, 300, 140), 0.99)
+    price = TextLine("今天只要九十九", Box(40, 145, 320, 185), 0.99)
+    shown = [[claim, price]] * 20 + [[]] * 40 + [[claim]] * 5
+    told = [(at, text) for at, text, end in frames_of(ScreenWatch(), shown) if end is None]
+    assert told == [(1, "七天祛斑美白\n今天只要九十九"), (61, "七天祛斑美白")]
 
 
 @dataclass

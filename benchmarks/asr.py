@@ -3,8 +3,9 @@
 Reads a manifest, one JSON object a line with `file` (a sound file beside the manifest) and `text`
 (what is said in it), and gives for each engine the character error rate over all files together
 and the real-time factor, model loading excluded. "ours" is the segmenter and the engine as the
-pipeline runs them; beside it runs faster-whisper's own `transcribe` on the same weights, beam,
-threads and sound, with and without its voice-activity filter.
+pipeline runs them, with the embedded weights as they have learned rooms (`base-rooms`, the default)
+and as published (`base`); beside it runs faster-whisper's own `transcribe` on the published
+weights, same beam, threads and sound, with and without its voice-activity filter.
 
     python -m benchmarks.asr [--manifest PATH] [--engine NAME ...] [--beam N] [--threads N]
 """
@@ -31,6 +32,7 @@ from rich.table import Table
 from benchmarks.report import write_result
 from moderator import models
 from moderator.asr import ENGINES
+from moderator.asr.embedded import EMBEDDED
 from moderator.asr.engine import SAMPLE_RATE_HZ, Samples
 from moderator.asr.guards import guard
 from moderator.asr.segmenter import segment_all
@@ -80,7 +82,7 @@ def main() -> None:
     ]
     rows = []
     for name in engines:
-        rows.append(_ours(name, arguments, recordings))
+        rows += [_ours(name, model, arguments, recordings) for model in EMBEDDED]
         if name == "faster-whisper":
             rows.append(_theirs(arguments, recordings, vad=False))
             rows.append(_theirs(arguments, recordings, vad=True))
@@ -99,8 +101,8 @@ def main() -> None:
     Console(stderr=True).print(f"wrote {path}")
 
 
-def _ours(name: str, arguments: argparse.Namespace, recordings: list[Recording]) -> Row:
-    options: dict[str, Any] = {"model": "base", "beam_size": arguments.beam}
+def _ours(name: str, model: str, arguments: argparse.Namespace, recordings: list[Recording]) -> Row:
+    options: dict[str, Any] = {"model": model, "beam_size": arguments.beam}
     if name == "faster-whisper":
         options["threads"] = arguments.threads
     began = time.perf_counter()

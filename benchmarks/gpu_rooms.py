@@ -25,6 +25,7 @@ from benchmarks.report import write_result
 from benchmarks.watching import percentiles
 from benchmarks.workload import ROOMS, sound
 from moderator import devices
+from moderator.asr import embedded
 from moderator.asr.batches import at_once
 from moderator.asr.engine import SAMPLE_RATE_HZ, AsrEngine, Samples, SpeechSegment, Transcript
 from moderator.asr.shared_vad import SharedSileroVad
@@ -70,7 +71,7 @@ class Room:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--engine", default="", help="default: transformers on a GPU, else int8")
-    parser.add_argument("--model", default="base")
+    parser.add_argument("--model", default=embedded.ROOMS)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--beam", type=int, default=1)
     parser.add_argument("--batch", type=int, default=0, help="default: 64 on a GPU, else 4")

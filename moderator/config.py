@@ -21,7 +21,9 @@ class Settings(BaseSettings):
     audio: bool = Field(True, description="Listen to the speech.")
     video: bool = Field(True, description="Read the screen.")
     asr_engine: str = Field("faster-whisper", description="Speech engine, by registry name.")
-    asr_model: str = Field("base", description="Model of that engine: a name or a local folder.")
+    asr_model: str = Field(
+        "base-rooms", description="Model of that engine: a name or a local folder."
+    )
     asr_device: str = Field(
         "auto",
         description="auto, cpu, cuda or cuda:N; several after commas: `watch` has one worker each.",

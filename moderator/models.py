@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -124,6 +125,37 @@ def is_installed(name: str) -> bool:
     return True
 
 
+def made_once(source: Path, kind: str, write: Callable[[Path, Path], None]) -> Path:
+    """What `write(source, target)` makes of the weights `source`: from the cache, where nobody
+    ever sees half of it, and made on first use. `kind` names what it is.
+
+    Raises LM-406 when the cache cannot be written, and as `write` does.
+    """
+    target = cache_dir() / "converted" / f"{source.name}-{kind}"
+    if target.exists():
+        return target
+    # Written beside and renamed, so that nobody ever loads half of it.
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write(source, temporary)
+        _rename(temporary, target)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ModeratorError(CACHE_WRITE, path=target, reason=reason) from error
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        elif temporary.exists():
+            temporary.unlink()
+    return target
+
+
+def fingerprint(name: str) -> str:
+    """Twelve hex digits that change with the weights of `name`. Raises LM-407 (unknown name)."""
+    return _fingerprint(_find(name))
+
+
 def cache_dir() -> Path:
     """The folder of joined weights: `$MODERATOR_CACHE/models`, else `~/.cache/moderator/models`."""
     chosen = os.environ.get("MODERATOR_CACHE")
@@ -229,6 +261,15 @@ def _join(model: Model, file: WeightFile, target: Path) -> None:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
     _remember(target, file.sha256)
+
+
+def _rename(temporary: Path, target: Path) -> None:
+    try:
+        temporary.replace(target)
+    except OSError:
+        # A folder is never renamed over another: a second process was first, with the same.
+        if not target.is_dir():
+            raise
 
 
 def _require(path: Path, found: str, expected: str) -> None:

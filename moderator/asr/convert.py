@@ -1,4 +1,4 @@
-"""The embedded Whisper weights in the formats of other libraries.
+"""Whisper weights in CTranslate2's format as other libraries want them.
 
 CTranslate2 keeps one binary file of named arrays, with the query, key and value projections of
 an attention fused into one. Its layers map one to one on OpenAI's checkpoint and on a
@@ -21,40 +21,35 @@ from numpy.typing import NDArray
 
 from moderator import models
 from moderator.asr.ctranslate2_file import read_ctranslate2
-from moderator.errors import (
-    CACHE_WRITE,
-    ENGINE_MISSING,
-    OUT_NOT_EMPTY,
-    OUT_WRITE,
-    ModeratorError,
-)
+from moderator.asr.embedded import PUBLISHED, embedded_folder
+from moderator.errors import ENGINE_MISSING, OUT_NOT_EMPTY, OUT_WRITE, ModeratorError
 
 Array = NDArray[Any]
 
 
-def openai_weights() -> Path:
-    """The embedded weights as a checkpoint for `whisper.load_model`, made on first use.
+def openai_weights(model: str = PUBLISHED) -> Path:
+    """An embedded model as a checkpoint for `whisper.load_model`, made on first use.
 
-    Raises as `models.locate` does, and LM-406 when the cache cannot be written.
+    Raises as `embedded_folder` does.
     """
-    return made_once("whisper-base", "openai.pt", write_openai)
+    return models.made_once(embedded_folder(model), "openai.pt", write_openai)
 
 
-def transformers_folder() -> Path:
-    """The embedded weights as a folder for `from_pretrained`, made on first use.
+def transformers_folder(model: str = PUBLISHED) -> Path:
+    """An embedded model as a folder for `from_pretrained`, made on first use.
 
-    Raises as `models.locate` does, and LM-406 when the cache cannot be written.
+    Raises as `embedded_folder` does.
     """
-    return made_once("whisper-base", "transformers", write_transformers)
+    return models.made_once(embedded_folder(model), "transformers", write_transformers)
 
 
 FORMATS: dict[str, tuple[str, Callable[[Path, Path], None]]] = {}
 """Formats that the embedded weights can be had in: the name in the cache, and who writes it."""
 
 
-def convert(kind: str, target: Path | None = None) -> Path:
-    """The embedded Whisper base in a format of FORMATS: where it is in the cache, or written as
-    `target`, which must not exist.
+def convert(kind: str, target: Path | None = None, model: str = PUBLISHED) -> Path:
+    """An embedded model in a format of FORMATS: where it is in the cache, or written as `target`,
+    which must not exist.
 
     Raises LM-402 without the libraries of the extra `torch`, LM-501 when `target` exists, LM-502
     when it cannot be written, and as `openai_weights` does.
@@ -69,10 +64,10 @@ def convert(kind: str, target: Path | None = None) -> Path:
         ) from error
     del safetensors
     if target is None:
-        return made_once("whisper-base", name, write)
+        return models.made_once(embedded_folder(model), name, write)
     if target.exists():
         raise ModeratorError(OUT_NOT_EMPTY, path=target)
-    source = models.locate("whisper-base")
+    source = embedded_folder(model)
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -357,39 +352,3 @@ def _tokenizer_config() -> dict[str, Any]:
 def _special_tokens(path: Path) -> dict[str, int]:
     added = json.loads(path.read_text(encoding="utf-8"))["added_tokens"]
     return {token["content"]: token["id"] for token in added}
-
-
-def made_once(name: str, kind: str, write: Callable[[Path, Path], None]) -> Path:
-    """What `write(source, target)` makes of the embedded model `name`: from the cache, where
-    nobody ever sees half of it, and made on first use. `kind` names what it is.
-
-    Raises as `models.locate` does, and LM-406 when the cache cannot be written.
-    """
-    source = models.locate(name)
-    target = models.cache_dir() / "converted" / f"{source.name}-{kind}"
-    if target.exists():
-        return target
-    # Written beside and renamed, so that nobody ever loads half of it.
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write(source, temporary)
-        _rename(temporary, target)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise ModeratorError(CACHE_WRITE, path=target, reason=reason) from error
-    finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        elif temporary.exists():
-            temporary.unlink()
-    return target
-
-
-def _rename(temporary: Path, target: Path) -> None:
-    try:
-        temporary.replace(target)
-    except OSError:
-        # A folder is never renamed over another: a second process was first, with the same.
-        if not target.is_dir():
-            raise

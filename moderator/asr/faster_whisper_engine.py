@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moderator import devices, models
+from moderator import devices
 from moderator.asr.alignment import first_steps
 from moderator.asr.batches import batches, each_batch
+from moderator.asr.embedded import EMBEDDED, ROOMS, embedded_folder
 from moderator.asr.engine import SAMPLE_RATE_HZ, Samples, SpeechSegment, Transcript
 from moderator.asr.guards import ran_away
-from moderator.asr.prune import CHINESE_BASE, chinese_base
+from moderator.asr.prune import PRUNED, pruned_folder
 from moderator.asr.tokens import Piece, WhisperTokens, timed_chars
 from moderator.errors import ENGINE_MISSING, MODEL_LOAD, ModeratorError
 
@@ -50,11 +51,12 @@ _CONTEXT_S = 30.0
 class FasterWhisperOptions:
     """How to decode.
 
-    `model` is `base` (embedded), `base-chinese` (the same with a vocabulary for Chinese, see
-    `prune`: a step of the decoder costs two fifths less), a folder in CTranslate2's format, or a
-    size that faster-whisper fetches from the hub. `tail_s` of silence follows the longest utterance
-    of a batch: with less than about 2 s the decoder falls apart, and 30 s would cost several times
-    as much. In less than `min_context_s` altogether it tends to say a short phrase twice.
+    `model` is `base-rooms` or `base` (embedded, see `embedded`), either with `-chinese` (the same
+    with a vocabulary for Chinese, see `prune`: a step of the decoder costs two fifths less), a
+    folder in CTranslate2's format, or a size that faster-whisper fetches from the hub. `tail_s` of
+    silence follows the longest utterance of a batch: with less than about 2 s the decoder falls
+    apart, and 30 s would cost several times as much. In less than `min_context_s` altogether it
+    tends to say a short phrase twice.
     `prompt` stands before what is heard and steers style only; naming terms in it makes the model
     invent them.
     On a CPU `workers` batches are decoded at once, each on `threads` threads; 0 chooses: for a
@@ -62,7 +64,7 @@ class FasterWhisperOptions:
     as many threads as CTranslate2 likes. Batches of four cost the least a second of speech there.
     """
 
-    model: str = "base"
+    model: str = ROOMS
     device: str = "auto"
     compute_type: str = "auto"
     beam_size: int = 5
@@ -216,6 +218,12 @@ class EncodedBatch:
         self._engine = engine
         self._encoded = encoded
 
+    @property
+    def states(self) -> NDArray[np.float32]:
+        """The encoder's output, shape (segments, frames of 20 ms, width)."""
+        whole = self._encoded
+        return np.asarray(whole if whole.device == "cpu" else whole.to_device(self._engine._cpu))
+
     def transcribe(self, beam_size: int | None = None) -> list[Transcript]:
         """One Transcript a segment, with times and confidences from the same encoder output."""
         engine = self._engine
@@ -296,21 +304,17 @@ class EncodedBatch:
         ]
 
     def _rows(self, indices: list[int]) -> Any:
-        whole = self._encoded
-        if whole.device != "cpu":
-            whole = whole.to_device(self._engine._cpu)
-        array = np.asarray(whole)[indices]
-        return self._engine._storage.from_array(np.ascontiguousarray(array))
+        return self._engine._storage.from_array(np.ascontiguousarray(self.states[indices]))
 
     def _frames(self, index: int) -> int:
         return max(2, round(self.segments[index].duration_s * _FRAMES_A_SECOND))
 
 
 def _folder_of(model: str) -> Path:
-    if model == "base":
-        return models.locate("whisper-base")
-    if model == CHINESE_BASE:
-        return chinese_base()
+    if model in EMBEDDED:
+        return embedded_folder(model)
+    if model in PRUNED:
+        return pruned_folder(model)
     folder = Path(model).expanduser()
     if folder.is_dir():
         return folder

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from moderator.asr.embedded import EMBEDDED
 from moderator.errors import MODEL_LOAD, ModeratorError
 
 TORCH_EXTRA = "live-stream-moderator[torch]"
@@ -18,15 +19,15 @@ WHISPER_SIZES = (
 
 
 def whisper_source(model: str) -> str:
-    """What `from_pretrained` takes for a Whisper: `base` is the embedded one, a folder is itself, a
-    bare size is OpenAI's, and anything else is a hub id.
+    """What `from_pretrained` takes for a Whisper: one of EMBEDDED, a folder, which is itself, a
+    bare size, which is OpenAI's, or a hub id, which anything else is.
 
-    Raises as `convert.transformers_folder` does for `base`.
+    Raises as `convert.transformers_folder` does for an embedded one.
     """
-    if model == "base":
+    if model in EMBEDDED:
         from moderator.asr.convert import transformers_folder
 
-        return str(transformers_folder())
+        return str(transformers_folder(model))
     folder = local_folder(model)
     if folder is not None:
         return str(folder)

@@ -9,6 +9,7 @@ import numpy as np
 
 from moderator import devices
 from moderator.asr.convert import openai_weights
+from moderator.asr.embedded import EMBEDDED, ROOMS
 from moderator.asr.engine import SpeechSegment, Transcript
 from moderator.asr.tokens import Piece, timed_chars
 from moderator.errors import ENGINE_MISSING, MODEL_LOAD, ModeratorError
@@ -25,7 +26,7 @@ class OpenAIWhisperEngine:
     """
 
     def __init__(
-        self, model: str = "base", device: str = "auto", beam_size: int = 5, batch_size: int = 8
+        self, model: str = ROOMS, device: str = "auto", beam_size: int = 5, batch_size: int = 8
     ) -> None:
         try:
             import torch
@@ -45,11 +46,11 @@ class OpenAIWhisperEngine:
         self._batch_size = batch_size
         device = devices.settle(device, devices.torch_offer(), "torch")
         try:
-            path = str(openai_weights()) if model == "base" else model
+            path = str(openai_weights(model)) if model in EMBEDDED else model
             self._model = whisper.load_model(path, device=device)
         except (OSError, RuntimeError, KeyError, ValueError) as error:
             raise ModeratorError(MODEL_LOAD, name=model, reason=error) from error
-        if model == "base":
+        if model in EMBEDDED:
             # A checkpoint file does not say which heads align.
             self._model.set_alignment_heads(whisper._ALIGNMENT_HEADS["base"])
         self._tokenizer = whisper.tokenizer.get_tokenizer(

@@ -14,12 +14,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from moderator.asr.convert import made_once
+from moderator import models
 from moderator.asr.ctranslate2_file import CTranslate2Model, read_ctranslate2, write_ctranslate2
+from moderator.asr.embedded import EMBEDDED, embedded_folder
 from moderator.asr.tokens import WhisperTokens
 
-CHINESE_BASE = "base-chinese"
-"""The name of the pruned base, as a model of faster-whisper."""
+PRUNED = {f"{model}-chinese": model for model in EMBEDDED}
+"""The names of the pruned models, as models of faster-whisper, and what each is made of."""
 LONGEST_LATIN = 3
 """Letters of the longest piece of a Latin word that is kept; a token more for some brand names."""
 
@@ -28,12 +29,12 @@ _KIND = f"chinese-{LONGEST_LATIN}"
 _CHINESE = ((0x2000, 0x206F), (0x2E80, 0x9FFF), (0xFF00, 0xFFEF))
 
 
-def chinese_base() -> Path:
-    """The embedded base with a vocabulary for Chinese, a folder in CTranslate2's format.
+def pruned_folder(name: str) -> Path:
+    """A model of PRUNED, a folder in CTranslate2's format; made on first use.
 
-    Made on first use. Raises as `models.locate` does, and LM-406 when the cache cannot be written.
+    Raises as `embedded_folder` does.
     """
-    return made_once("whisper-base", _KIND, write_pruned)
+    return models.made_once(embedded_folder(PRUNED[name]), _KIND, write_pruned)
 
 
 def write_pruned(source: Path, target: Path) -> None:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from moderator import devices
 from moderator.asr.alignment import first_steps_of_batch, path_cost
 from moderator.asr.batches import batches
+from moderator.asr.embedded import ROOMS
 from moderator.asr.engine import SAMPLE_RATE_HZ, SpeechSegment, Transcript
 from moderator.asr.guards import ran_away
 from moderator.asr.hub import TORCH_EXTRA, loading, whisper_source
@@ -44,15 +45,16 @@ _LOGIT_ROWS = 1024
 class TransformersOptions:
     """How to decode.
 
-    `model` is `base` (the embedded weights, converted on first use), a local folder, a size such as
-    `large-v3-turbo`, or any Whisper on the hub. `device` as `moderator.devices` has it; `dtype` is
-    `auto` (float16 on CUDA, else float32), `float16`, `bfloat16` or `float32`. `tail_s` of silence
-    follow a segment at least. `graphs` captures decoder steps on CUDA. One beam goes through
-    StaticGreedyDecoder, several through transformers' own `generate`, which is several times
+    `model` is `base-rooms` or `base` (the embedded weights, converted on first use), a local
+    folder, a size such as `large-v3-turbo`, or any Whisper on the hub. `device` as
+    `moderator.devices` has it; `dtype` is `auto` (float16 on CUDA, else float32), `float16`,
+    `bfloat16` or `float32`. `tail_s` of silence follow a segment at least. `graphs` captures
+    decoder steps on CUDA. One beam goes through StaticGreedyDecoder, several through transformers'
+    own `generate`, which is several times
     slower.
     """
 
-    model: str = "base"
+    model: str = ROOMS
     device: str = "auto"
     dtype: str = "auto"
     beam_size: int = 5

@@ -53,6 +53,11 @@ def models_verify_command(
         out().print(f"{name}: intact")
 
 
+class EmbeddedModel(StrEnum):
+    ROOMS = "base-rooms"
+    PUBLISHED = "base"
+
+
 class WeightFormat(StrEnum):
     OPENAI = "openai"
     TRANSFORMERS = "transformers"
@@ -68,6 +73,9 @@ def models_convert_command(
         Path | None,
         typer.Option("--out", help="Where to write it, with --to; the cache if not given."),
     ] = None,
+    model: Annotated[
+        EmbeddedModel, typer.Option("--model", help="As it has learned rooms, or as published.")
+    ] = EmbeddedModel.ROOMS,
 ) -> None:
     """转换内置权重 · The embedded Whisper base for the other engines; prints where it is.
 
@@ -78,4 +86,4 @@ def models_convert_command(
     if out is not None and to is None:
         raise typer.BadParameter("--out needs --to", param_hint="--out")
     for kind in [to.value] if to else FORMATS:
-        typer.echo(f"{kind}\t{convert(kind, out)}")
+        typer.echo(f"{kind}\t{convert(kind, out, model.value)}")

@@ -142,14 +142,15 @@ def _workers(
 def _speech(config: WatchConfig, settings: Settings, rulebook: Rulebook) -> Speech:
     """One worker, or one for each GPU. An engine on a GPU has a process of its own.
 
-    Many rooms wait for each step of the decoder, so the embedded base comes pruned.
+    Many rooms wait for each step of the decoder, so an embedded model comes pruned.
     """
-    from moderator.asr.prune import CHINESE_BASE
+    from moderator.asr.prune import PRUNED
     from moderator.asr.shared_vad import SharedSileroVad
 
-    prunes = (settings.asr_engine, settings.asr_model) == ("faster-whisper", "base")
+    pruned = f"{settings.asr_model}-chinese"
+    prunes = settings.asr_engine == "faster-whisper" and pruned in PRUNED
     options: dict[str, Any] = {
-        "model": CHINESE_BASE if prunes else settings.asr_model,
+        "model": pruned if prunes else settings.asr_model,
         "beam_size": config.speech.beam,
         "batch_size": config.speech.batch,
     }

@@ -8,20 +8,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moderator import models
 from moderator.asr.ctranslate2_file import CTranslate2Model, read_ctranslate2, write_ctranslate2
-from moderator.asr.prune import chinese_base, is_needed
+from moderator.asr.embedded import embedded_folder
+from moderator.asr.prune import PRUNED, is_needed, pruned_folder
 from moderator.asr.tokens import WhisperTokens
 
 
-@pytest.fixture(scope="module")
-def whole() -> Path:
-    return models.locate("whisper-base")
+@pytest.fixture(scope="module", params=sorted(PRUNED))
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def pruned() -> Path:
-    return chinese_base()
+def whole(name: str) -> Path:
+    return embedded_folder(PRUNED[name])
+
+
+@pytest.fixture(scope="module")
+def pruned(name: str) -> Path:
+    return pruned_folder(name)
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,8 @@ def test_kill_thirty_times_loses_nothing_and_tells_nothing_under_two_ids(tmp_pat
             if kill % 3:
                 # Two of three while it works, the others at any moment of its start.
                 assert process.stdout is not None
-                assert process.stdout.readline() == "ready\n"
+                # What is left of the last life may fail to be delivered before this.
+                assert "ready\n" in iter(process.stdout.readline, "")
             time.sleep(chance.uniform(0.0, 0.4))
             under_load += process.poll() is None
             process.send_signal(signal.SIGKILL)

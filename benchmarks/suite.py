@@ -31,7 +31,7 @@ from benchmarks.asr import _letters
 from benchmarks.report import reference_per_s, write_result
 from benchmarks.workload import ROOMS, sound
 from moderator import devices, load_rules
-from moderator.asr import ENGINES
+from moderator.asr import ENGINES, embedded
 from moderator.asr.segmenter import segment_all
 from moderator.claims.classifier import semantic_matchers
 from moderator.claims.engine import ClaimEngine
@@ -91,7 +91,7 @@ def measure(quick: bool, device: str) -> dict[str, Any]:
     speed["frames_per_reference"] = best / reference_per_s()
     rooms = gpu_rooms.measure(
         argparse.Namespace(
-            engine="", model="base", device=device, beam=1, batch=0,
+            engine="", model=embedded.ROOMS, device=device, beam=1, batch=0,
             rooms=([1, 2] if device == "cpu" else [50, 100]) if quick else None,
             seconds=25.0 if quick else 60.0, limit_s=3.0,
         )

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -71,8 +72,17 @@ def begin_of(turn: int, length_s: float) -> float:
     return (4 * KEY_FRAMES_S * turn) % ((length_s - 60) // KEY_FRAMES_S * KEY_FRAMES_S)
 
 
-def watch(config: dict[str, Any], out: Path, seconds: float, *arguments: str) -> Watched:
-    """Run `moderator watch` for `seconds`, sampling it, and stop it with SIGTERM."""
+def watch(
+    config: dict[str, Any],
+    out: Path,
+    seconds: float,
+    *arguments: str,
+    settings: Mapping[str, str] | None = None,
+) -> Watched:
+    """Run `moderator watch` for `seconds`, sampling it, and stop it with SIGTERM.
+
+    `settings` are added to its environment.
+    """
     out.mkdir(parents=True, exist_ok=True)
     file = out / "rooms.yaml"
     file.write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
@@ -81,7 +91,12 @@ def watch(config: dict[str, Any], out: Path, seconds: float, *arguments: str) ->
     watched = Watched()
     with (out / "log.jsonl").open("wb") as log:
         asked = time.monotonic()
-        running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
+        running = subprocess.Popen(
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            env={**os.environ, **(settings or {})},
+        )
         try:
             port = _port(out / "log.jsonl", running)
             began = time.monotonic()

@@ -49,7 +49,6 @@ STRENGTH = 0.25
 BATCH, LEARNING_RATE, WARM_UP = 16, 6e-4, 0.06
 PROMPTED = 0.7
 """Share of the takes that are taught after the product's prompt; the others after nothing."""
-BUCKET_S = 1.0
 ADAPTER = "adapter.safetensors"
 HERE = Path(__file__).parent
 ARRAYS = {
@@ -65,7 +64,6 @@ ARRAYS = {
     "fc2": ("ffn/linear_1", 0),
 }
 """Which array of CTranslate2 holds a matrix of transformers, and at which place in it."""
-TAIL_S, LEAST_CONTEXT_S = 3.0, 8.0
 IGNORED = -100
 SEED = 20261127
 
@@ -132,17 +130,18 @@ def main() -> None:
 
 
 def hear(spoken: Sequence[tuple[sounds.Line, Any]], times: int) -> Iterator[Heard]:
-    """Every take through the embedded encoder, padded as the product pads: to whole seconds and
-    TAIL_S of silence, at least LEAST_CONTEXT_S."""
-    engine = FasterWhisperEngine(model=PUBLISHED, tail_s=TAIL_S, min_context_s=LEAST_CONTEXT_S)
+    """Every take through the embedded encoder, padded to whole seconds and then as the product
+    pads."""
+    engine = FasterWhisperEngine(model=PUBLISHED)
+    shortest_s = int(engine.options.min_context_s - engine.options.tail_s)
     buckets: dict[int, list[sounds.Take]] = defaultdict(list)
     for seed in range(times):
         for take in sounds.takes(spoken, SEED + seed):
-            seconds = math.ceil(len(take.samples) / SAMPLE_RATE_HZ / BUCKET_S)
-            buckets[max(seconds, int(LEAST_CONTEXT_S - TAIL_S))].append(take)
+            seconds = math.ceil(len(take.samples) / SAMPLE_RATE_HZ)
+            buckets[max(seconds, shortest_s)].append(take)
     work = [(s, t[i : i + 4]) for s, t in sorted(buckets.items()) for i in range(0, len(t), 4)]
     for seconds, some in track(work, "hearing"):
-        size = int(seconds * BUCKET_S * SAMPLE_RATE_HZ)
+        size = seconds * SAMPLE_RATE_HZ
         segments = [
             SpeechSegment(0.0, np.pad(take.samples, (0, size - len(take.samples)))) for take in some
         ]

@@ -6,8 +6,7 @@ Each system gets the sound of the sample rooms at live speed, from another place
 the embedded Whisper base weights as published. Reported for each number of rooms: from the end of a
 line to its final text (p50, p95), CPU seconds a minute, character error rate. Ours is `moderator
 watch` with pictures off, rules, journal and evidence on. A system is not tried with more rooms once
-its p95
-has passed the limit.
+its p95 has passed the limit.
 
 The peers live in environments of their own in `--envs` (made on first use, from the package index,
 on top of the libraries that are installed here). One that cannot be installed is reported so.

@@ -29,6 +29,7 @@ from benchmarks.watching import (
     make_sources,
     percentiles,
     slope_an_hour,
+    slowest,
     watch,
 )
 
@@ -112,6 +113,7 @@ def report(watched: Watched, out: Path, rooms: int) -> dict[str, Any]:
             channel: percentiles(found.get(channel, [])) for channel in ("speech", "screen", "code")
         },
         "words_to_text_s": percentiles(found["utterance"]),
+        "slowest_records": slowest(out),
         "lag_s": percentiles(watched.lags),
         "lag_slope_s_an_hour": slope_an_hour(watched.seconds, watched.lags),
         "rss_mib": round(max(watched.rss_mib, default=0.0)),

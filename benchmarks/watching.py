@@ -175,6 +175,21 @@ def latencies(out: Path, after_s: float = 0.0) -> dict[str, list[float]]:
     return found
 
 
+def slowest(out: Path, count: int = 8) -> list[dict[str, Any]]:
+    """The records that came latest after their words: what they are about, to see why."""
+    records = [event["body"] for event in events(out, "violation")]
+    timed = [body for body in records if body["latency_ms"] is not None]
+    timed.sort(key=lambda body: -float(body["latency_ms"]))
+    return [
+        {
+            "latency_s": round(body["latency_ms"] / 1000, 1),
+            "rule": body["rule"]["id"],
+            **{name: body[name] for name in ("room", "channel", "start", "end", "quote")},
+        }
+        for body in timed[:count]
+    ]
+
+
 def percentiles(values: list[float]) -> dict[str, float | int | None]:
     if not values:
         return {"count": 0, "p50": None, "p95": None, "p99": None, "max": None}

@@ -2,9 +2,11 @@
 
     python -m models.claim_classifier.train              # train, calibrate, export, report
     python -m models.claim_classifier.train --compare    # also the simpler models
+    python -m models.claim_classifier.train --runs-only  # the network stays; minutes, not an hour
 
 Needs the `train` extra. The lower layers of the encoder stay as they are, so their output is
-computed once; only the upper ones, the ear for syllables and the head learn. Seeds are fixed.
+computed once; only the upper ones, the ear for syllables and the head learn. The runs of characters
+(`grams.py`) learn for themselves; what both say is added up. Seeds are fixed.
 """
 
 from __future__ import annotations
@@ -35,10 +37,13 @@ from models.claim_classifier.backbone import (
     shipped_weights,
 )
 from models.claim_classifier.dataset import Corpus, Example, load_corpus, misheard, run_on
-from moderator.claims.classifier import SOUNDS, sounds_in
+from models.claim_classifier.grams import fit_grams, gram_logits
+from moderator.claims.classifier import SOUNDS, Classifier, sounds_in
+from moderator.claims.grams import Grams
 from moderator.claims.rules import load_rules
 
 HERE = Path(__file__).parent
+REPORT = HERE / "training.json"
 SEED = 20
 FROZEN_LAYERS = 6
 EPOCHS = 3
@@ -85,6 +90,9 @@ def main() -> None:
     parser.add_argument(
         "--weights", type=Path, help="file that keeps what was learned; if it is there, none is"
     )
+    parser.add_argument(
+        "--runs-only", action="store_true", help="learn the runs of characters beside the network"
+    )
     chosen = parser.parse_args()
     _seed(chosen.threads)
     began = perf_counter()
@@ -102,35 +110,67 @@ def main() -> None:
     examples["train"] += run_on(examples["train"], SEED)
     print(f"{len(examples['train'])} to learn from, misheard and run-on ones included", flush=True)
     batches = {part: Sentences(examples[part], tokenizer, labels) for part in PARTS}
-    compute_states(encoder, list(batches.values()), chosen.states)
-    print(f"frozen layers done after {perf_counter() - began:.0f} s", flush=True)
-
-    report: dict[str, Any] = {"corpus": describe(corpus), "labels": labels}
-    if chosen.compare:
-        report["compare"] = {"character n-grams": grams_baseline(batches)}
-        report["compare"]["head on frozen embeddings"] = head_baseline(encoder, batches)
-        print(json.dumps(report["compare"], indent=1), flush=True)
-    model = ClaimModel(encoder, len(labels))
-    if chosen.weights is not None and chosen.weights.is_file():
-        model.load_state_dict(torch.load(chosen.weights))
+    learned = batches["train"]
+    grams = fit_grams(learned.texts, learned.unlawful, learned.weights.numpy(), SEED)
+    if chosen.runs_only:
+        report = json.loads(REPORT.read_text()) | {"corpus": describe(corpus)}
+        network = Classifier(HERE)
+        logits = {
+            part: np.stack([network.logits(text) for text in batches[part].texts])
+            for part in ("dev", "held")
+        }
+        calibration = calibrate(report, logits, grams, batches, labels)
     else:
-        fit(model, batches)
-        if chosen.weights is not None:
-            torch.save(model.state_dict(), chosen.weights)
-    logits = {part: model.logits(batches[part]) for part in ("dev", "held")}
-    slope, offset = platt(logits["dev"][:, 0], batches["dev"].unlawful)
-    chances = {part: sigmoid(slope * one[:, 0] + offset) for part, one in logits.items()}
-    report["calibration"] = {"slope": slope, "offset": offset}
-    report["reliability_held"] = reliability(chances["held"], batches["held"].unlawful)
-    report["threshold_dev"] = threshold(chances["dev"], batches["dev"].unlawful)
-    for part in ("dev", "held"):
-        report[part] = scores(chances[part], logits[part], batches[part], labels)
-    typical = Sentences(corpus.part("train")[:TYPICAL], tokenizer, labels)
-    export(evened(model, typical), tokenizer, labels, slope, offset)
-    report["minutes"] = round((perf_counter() - began) / 60, 1)
+        compute_states(encoder, list(batches.values()), chosen.states)
+        print(f"frozen layers done after {perf_counter() - began:.0f} s", flush=True)
+        report = {"corpus": describe(corpus), "labels": labels}
+        if chosen.compare:
+            report["compare"] = {"character n-grams": grams_baseline(batches)}
+            report["compare"]["head on frozen embeddings"] = head_baseline(encoder, batches)
+            print(json.dumps(report["compare"], indent=1), flush=True)
+        model = ClaimModel(encoder, len(labels))
+        if chosen.weights is not None and chosen.weights.is_file():
+            model.load_state_dict(torch.load(chosen.weights))
+        else:
+            fit(model, batches)
+            if chosen.weights is not None:
+                torch.save(model.state_dict(), chosen.weights)
+        logits = {part: model.logits(batches[part]) for part in ("dev", "held")}
+        calibration = calibrate(report, logits, grams, batches, labels)
+        typical = Sentences(corpus.part("train")[:TYPICAL], tokenizer, labels)
+        export(evened(model, typical), tokenizer)
+        report["minutes"] = round((perf_counter() - began) / 60, 1)
+    grams.save(HERE / "grams.npz")
+    describe_files(labels, calibration)
     report["export"] = exported_scores(batches["held"], report["threshold_dev"])
-    (HERE / "training.json").write_text(json.dumps(report, ensure_ascii=False, indent=1) + "\n")
+    REPORT.write_text(json.dumps(report, ensure_ascii=False, indent=1) + "\n")
     print(json.dumps(report, ensure_ascii=False, indent=1))
+
+
+def calibrate(
+    report: dict[str, Any],
+    logits: dict[str, NDArray[Any]],
+    grams: Grams,
+    data: dict[str, Sentences],
+    labels: list[str],
+) -> dict[str, float]:
+    """Add up what the network and the runs of characters say on `dev`; the figures on both parts
+    go into `report`."""
+    counted = {part: gram_logits(grams, data[part].texts) for part in logits}
+    slope, share, offset = platt(logits["dev"][:, 0], counted["dev"], data["dev"].unlawful)
+    chances = {
+        part: sigmoid(slope * one[:, 0] + share * counted[part] + offset)
+        for part, one in logits.items()
+    }
+    calibration = {"slope": slope, "grams": share, "offset": offset}
+    report["calibration"] = calibration
+    report["apart"] = apart(logits, counted, data)
+    report["runs"] = len(grams.runs)
+    report["reliability_held"] = reliability(chances["held"], data["held"].unlawful)
+    report["threshold_dev"] = threshold(chances["dev"], data["dev"].unlawful)
+    for part in logits:
+        report[part] = scores(chances[part], logits[part], data[part], labels)
+    return calibration
 
 
 PARTS = ("train", "dev", "held")
@@ -463,20 +503,38 @@ def recall_at(score: NDArray[Any], truth: NDArray[Any], precision: float) -> flo
     return float(hits[enough].max() / ranked.sum()) if enough.any() else 0.0
 
 
-def platt(logits: NDArray[Any], truth: NDArray[Any]) -> tuple[float, float]:
-    """Slope and offset that make sigmoid(slope * logit + offset) a probability on `dev`."""
-    scale = torch.tensor([1.0, 0.0], requires_grad=True)
-    inputs, wanted = torch.from_numpy(logits), torch.from_numpy(truth).float()
+def platt(
+    logits: NDArray[Any], counted: NDArray[Any], truth: NDArray[Any]
+) -> tuple[float, float, float]:
+    """Slope, share and offset that make sigmoid(slope * logit + share * counted + offset) a
+    probability on `dev` (Platt 1999, with what the runs of characters say as a second input)."""
+    scale = torch.tensor([1.0, 1.0, 0.0], requires_grad=True)
+    inputs = torch.from_numpy(np.stack((logits, counted, np.ones_like(counted)), 1))
+    wanted = torch.from_numpy(truth).float()
     optimiser = torch.optim.LBFGS([scale], max_iter=100)
 
     def closure() -> Tensor:
         optimiser.zero_grad()
-        loss = nn.functional.binary_cross_entropy_with_logits(scale[0] * inputs + scale[1], wanted)
+        loss = nn.functional.binary_cross_entropy_with_logits(inputs @ scale, wanted)
         loss.backward()
         return loss
 
     optimiser.step(closure)
-    return round(float(scale[0]), 4), round(float(scale[1]), 4)
+    slope, share, offset = (round(one, 4) for one in scale.tolist())
+    return slope, share, offset
+
+
+def apart(
+    logits: dict[str, NDArray[Any]], counted: dict[str, NDArray[Any]], data: dict[str, Sentences]
+) -> dict[str, dict[str, float]]:
+    """Average precision of the network alone and of the runs of characters alone."""
+    return {
+        part: {
+            "network": round(average_precision(logits[part][:, 0], data[part].unlawful), 4),
+            "grams": round(average_precision(counted[part], data[part].unlawful), 4),
+        }
+        for part in logits
+    }
 
 
 def sigmoid(values: NDArray[Any]) -> NDArray[Any]:
@@ -597,10 +655,8 @@ def evened(model: ClaimModel, typical: Sentences) -> ClaimModel:
     return model
 
 
-def export(
-    model: ClaimModel, tokenizer: Tokenizer, labels: list[str], slope: float, offset: float
-) -> None:
-    """Write `model.onnx` (weights in 8 bits), `tokenizer.json` and `labels.json`."""
+def export(model: ClaimModel, tokenizer: Tokenizer) -> None:
+    """Write `model.onnx` (weights in 8 bits) and `tokenizer.json`."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     model.eval()
@@ -629,11 +685,15 @@ def export(
     )
     whole.unlink()
     tokenizer.save(str(HERE / "tokenizer.json"), pretty=False)
+
+
+def describe_files(labels: list[str], calibration: dict[str, float]) -> None:
+    """Write `labels.json`."""
+    learned = b"".join((HERE / name).read_bytes() for name in ("model.onnx", "grams.npz"))
     about = {
-        "version": hashlib.sha256((HERE / "model.onnx").read_bytes()).hexdigest()[:12],
+        "version": hashlib.sha256(learned).hexdigest()[:12],
         "labels": labels,
-        "slope": slope,
-        "offset": offset,
+        **calibration,
         "max_tokens": MAX_TOKENS,
     }
     (HERE / "labels.json").write_text(json.dumps(about, ensure_ascii=False, indent=1) + "\n")
@@ -642,8 +702,6 @@ def export(
 def exported_scores(held: Sentences, limit: float) -> dict[str, Any]:
     """What eight bits cost: the shipped files, read as the program reads them, on the written
     sentences that `scores` counts."""
-    from moderator.claims.classifier import Classifier
-
     classifier = Classifier(HERE)
     written = np.array([example.source != "clean_speech" for example in held.examples])
     unlawful = held.unlawful[written]
@@ -659,7 +717,7 @@ def exported_scores(held: Sentences, limit: float) -> dict[str, Any]:
     }
 
 
-SHIPPED = ("model.onnx", "tokenizer.json", "labels.json")
+SHIPPED = ("model.onnx", "grams.npz", "tokenizer.json", "labels.json")
 
 
 def _seed(threads: int) -> None:

@@ -31,9 +31,9 @@ from moderator.claims.rules import load_rules
 PRIOR = 4.0
 """Sentences' worth of the mean of all rules that each rule begins with."""
 FLOOR, KEEN_FLOOR, FIRM = 0.4, 0.3, 0.9
-"""Chosen on dev from the table this prints: of the findings below KEEN_FLOOR one in seven is right,
-of those between it and FLOOR half; those above FIRM, which alone may accuse, are right all but one
-time in a hundred."""
+"""Chosen on dev from the table this prints: of the findings below KEEN_FLOOR one in ten is right,
+of those between it and FLOOR three in ten; those above FIRM, which alone may accuse, are right all
+but one time in a hundred."""
 SURE = 4.0
 """Own log-odds of a rule that meets unlawful sentences fifty times as often as lawful ones."""
 
@@ -114,21 +114,26 @@ def rule_log_odds(found: list[Found], examples: list[Example]) -> tuple[dict[str
 
 
 def fit(found: list[Found], own: dict[str, float], unmet: float) -> tuple[float, float, float]:
-    """Logistic regression: intercept, weight of the meaning, weight of the rule."""
+    """Logistic regression: intercept, weight of the meaning, weight of the rule. That a rule was
+    met never speaks for a sentence: a weight that would be negative is nought."""
     inputs = torch.tensor([[1.0, one.meaning, own.get(one.rule, unmet)] for one in found])
     wanted = torch.tensor([float(one.unlawful) for one in found])
-    weights = torch.tensor([0.0, 0.5, 0.5], requires_grad=True)
-    optimiser = torch.optim.LBFGS([weights], max_iter=200)
+    for counted in (3, 2):
+        weights = torch.tensor([0.0, 0.5, 0.5][:counted], requires_grad=True)
+        optimiser = torch.optim.LBFGS([weights], max_iter=200)
 
-    def closure() -> torch.Tensor:
-        optimiser.zero_grad()
-        loss = nn.functional.binary_cross_entropy_with_logits(inputs @ weights, wanted)
-        loss = loss + 0.01 * weights[1:].square().sum()
-        loss.backward()
-        return loss
+        def closure(weights: torch.Tensor = weights) -> torch.Tensor:
+            weights.grad = None
+            said = inputs[:, : len(weights)] @ weights
+            loss = nn.functional.binary_cross_entropy_with_logits(said, wanted)
+            loss = loss + 0.01 * weights[1:].square().sum()
+            loss.backward()
+            return loss
 
-    optimiser.step(closure)
-    intercept, meaning, rule = (round(float(value), 4) for value in weights.detach())
+        optimiser.step(closure)
+        if counted == 2 or weights[2] >= 0:
+            break
+    intercept, meaning, rule = (round(value, 4) for value in [*weights.tolist(), 0.0][:3])
     return intercept, meaning, rule
 
 

@@ -3,7 +3,8 @@
     它把坏的胆固醇包住 从大便里给你带出来    →  medical_efficacy 0.98
 
 The model is a cut-down multilingual-e5-small with one output for "unlawful" and one for each
-label (`models/claim_classifier/README.md` says how it was trained and how far to trust it). A rule
+label, and beside it the runs of characters are counted (`grams.py`);
+`models/claim_classifier/README.md` says how both were trained and how far to trust them. A rule
 takes part with a match entry `semantic: {label, threshold}`; what it finds is never more than a
 suspicion, and gives way to any pattern that found something in the same words.
 """
@@ -21,8 +22,10 @@ from typing import Any
 
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from moderator import devices
+from moderator.claims.grams import Grams
 from moderator.claims.matcher import ClaimMatcher, Match
 from moderator.claims.normalise import SENTENCE_ENDS, Normalised, is_han
 from moderator.claims.phonetics import fold, syllable
@@ -33,8 +36,8 @@ from moderator.models import is_installed, locate
 
 logger = structlog.get_logger()
 
-NAME = "claim-classifier"
-"""Its entry in `models/manifest.yaml`."""
+NAME, RUNS = "claim-classifier", "claim-grams"
+"""The entries of the network and of the runs of characters in `models/manifest.yaml`."""
 MAX_CHARS = 60
 """A longer sentence is read in parts."""
 MIN_CHARS = 5
@@ -65,7 +68,8 @@ class Reading:
 
 
 class Classifier:
-    """The network with its tokenizer. One thread a call; safe to share between threads."""
+    """The network with its tokenizer, and the runs of characters. One thread a call; safe to share
+    between threads."""
 
     def __init__(self, folder: Path, device: str = "cpu") -> None:
         import onnxruntime
@@ -75,6 +79,7 @@ class Classifier:
         self.labels: tuple[str, ...] = tuple(about["labels"])
         self.version: str = about["version"]
         self._slope, self._offset = float(about["slope"]), float(about["offset"])
+        self._grams, self._share = Grams.load(folder / "grams.npz"), float(about["grams"])
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.enable_truncation(int(about["max_tokens"]))
         options = onnxruntime.SessionOptions()
@@ -86,16 +91,23 @@ class Classifier:
         )
         self.read = lru_cache(REMEMBERED)(self._read)
 
-    def _read(self, sentence: str) -> Reading:
-        """Read one sentence of normalised text; pause and stop marks make no difference."""
-        tokens = self._tokenizer.encode(spoken_form(sentence)).ids
-        ids = np.array([tokens], dtype=np.int64)
-        sounds = np.array([sounds_in(spoken_form(sentence))[:MAX_SOUNDS]], dtype=np.int64)
+    def logits(self, sentence: str) -> NDArray[np.float32]:
+        """What the network alone says of one sentence, [1 + labels]: "unlawful" first."""
+        told = spoken_form(sentence)
+        ids = np.array([self._tokenizer.encode(told).ids], dtype=np.int64)
+        sounds = np.array([sounds_in(told)[:MAX_SOUNDS]], dtype=np.int64)
         inputs = {"ids": ids, "mask": np.ones(ids.shape, np.float32), "sounds": sounds}
         (logits,) = self._session.run(None, inputs)
-        unlawful = self._slope * float(logits[0, 0]) + self._offset
+        found: NDArray[np.float32] = logits[0]
+        return found
+
+    def _read(self, sentence: str) -> Reading:
+        """Read one sentence of normalised text; pause and stop marks make no difference."""
+        logits = self.logits(sentence)
+        unlawful = self._slope * float(logits[0]) + self._offset
+        unlawful += self._share * self._grams.says(spoken_form(sentence))
         return Reading(
-            self.labels[int(np.argmax(logits[0, 1:]))], float(1.0 / (1.0 + np.exp(-unlawful)))
+            self.labels[int(np.argmax(logits[1:]))], float(1.0 / (1.0 + np.exp(-unlawful)))
         )
 
 
@@ -238,11 +250,12 @@ def semantic_matchers(
 @cache
 def installed_classifier(device: str = "cpu") -> Classifier | None:
     """The shipped classifier, loaded once a device; None where it cannot run."""
-    if not is_installed(NAME) or any(
+    if not (is_installed(NAME) and is_installed(RUNS)) or any(
         find_spec(package) is None for package in ("onnxruntime", "tokenizers")
     ):
         return None
     try:
+        locate(RUNS)  # lies beside the network; its sha256 is checked
         return Classifier(locate(NAME).parent, device)
     except Exception as error:  # a broken weight file must not stop the patterns
         logger.warning("classifier_unusable", reason=str(error))

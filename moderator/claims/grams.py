@@ -32,7 +32,7 @@ class Grams:
 
     @classmethod
     def load(cls, path: Path) -> Grams:
-        """What `save` wrote. Raises OSError and ValueError for other files."""
+        """What `save` wrote. Raises OSError, ValueError or KeyError for other files."""
         with np.load(path, allow_pickle=False) as kept:
             return cls(kept["runs"], kept["weights"], float(kept["scale"]), float(kept["offset"]))
 

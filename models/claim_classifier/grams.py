@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 from torch import nn
 
-from moderator.claims.grams import Grams, grams_in
+from moderator.claims.grams import Grams, grams_in, places
 
 SEEN = 2
 """In how many sentences a run must stand to get a weight."""
@@ -28,7 +28,7 @@ def fit_grams(
     runs, seen = np.unique(np.concatenate(rows), return_counts=True)
     runs = runs[seen >= SEEN]
     counts = np.sqrt([len(row) for row in rows]).astype(np.float32)
-    places = [_places(runs, row) for row in rows]
+    known = [places(runs, row) for row in rows]
     learned = nn.EmbeddingBag(len(runs), 1, mode="sum")
     nn.init.zeros_(learned.weight)
     offset = nn.Parameter(torch.zeros(1))
@@ -45,7 +45,7 @@ def fit_grams(
         order = np.random.default_rng(seed + number).permutation(len(rows))
         for begin in range(0, len(order), BATCH):
             chosen = order[begin : begin + BATCH]
-            own = [places[row] for row in chosen]
+            own = [known[row] for row in chosen]
             begins = np.cumsum([0, *map(len, own[:-1])])
             total = learned(torch.from_numpy(np.concatenate(own)), torch.from_numpy(begins))[:, 0]
             loss = nn.functional.binary_cross_entropy_with_logits(
@@ -62,11 +62,3 @@ def fit_grams(
 def gram_logits(grams: Grams, texts: list[str]) -> NDArray[np.float32]:
     """What the runs in `texts` say, [texts]."""
     return np.array([grams.says(text) for text in texts], dtype=np.float32)
-
-
-def _places(runs: NDArray[np.uint32], row: NDArray[np.uint32]) -> NDArray[np.int64]:
-    """Where those of `row` that are among `runs` stand there."""
-    at = np.searchsorted(runs, row)
-    known = at < len(runs)
-    known[known] = runs[at[known]] == row[known]
-    return at[known].astype(np.int64)

@@ -1,7 +1,7 @@
 """Train the claim classifier and write what the program loads.
 
     python -m models.claim_classifier.train              # train, calibrate, export, report
-    python -m models.claim_classifier.train --compare    # also the simpler models
+    python -m models.claim_classifier.train --compare    # also a simpler model
     python -m models.claim_classifier.train --runs-only  # the network stays; minutes, not an hour
 
 Needs the `train` extra. The lower layers of the encoder stay as they are, so their output is
@@ -16,7 +16,6 @@ import copy
 import hashlib
 import json
 import random
-import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,7 +83,7 @@ ALONE_WEIGHT = 0.3
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--compare", action="store_true", help="also train the simpler models")
+    parser.add_argument("--compare", action="store_true", help="also train a simpler model")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--states", type=Path, help="file that keeps the frozen layers' output")
     parser.add_argument(
@@ -125,8 +124,7 @@ def main() -> None:
         print(f"frozen layers done after {perf_counter() - began:.0f} s", flush=True)
         report = {"corpus": describe(corpus), "labels": labels}
         if chosen.compare:
-            report["compare"] = {"character n-grams": grams_baseline(batches)}
-            report["compare"]["head on frozen embeddings"] = head_baseline(encoder, batches)
+            report["compare"] = {"head on frozen embeddings": head_baseline(encoder, batches)}
             print(json.dumps(report["compare"], indent=1), flush=True)
         model = ClaimModel(encoder, len(labels))
         if chosen.weights is not None and chosen.weights.is_file():
@@ -424,14 +422,7 @@ def batches_of_like_length(lengths: NDArray[np.int64], epoch: int) -> list[NDArr
     return found
 
 
-# --- simpler models -----------------------------------------------------------------
-
-
-def grams_baseline(data: dict[str, Sentences]) -> dict[str, float]:
-    """Logistic regression on hashed character 1- to 3-grams."""
-    size = 1 << 16
-    counts = {part: _gram_matrix(one.texts, size) for part, one in data.items()}
-    return _linear_scores(counts, data, size, rate=0.05, decay=1e-4)
+# --- a simpler model -----------------------------------------------------------------
 
 
 def head_baseline(encoder: Encoder, data: dict[str, Sentences]) -> dict[str, float]:
@@ -449,17 +440,6 @@ def head_baseline(encoder: Encoder, data: dict[str, Sentences]) -> dict[str, flo
     centre, spread = embedded["train"].mean(0), embedded["train"].std(0)
     scaled = {part: (one - centre) / spread for part, one in embedded.items()}
     return _linear_scores(scaled, data, centre.shape[0], rate=0.01, decay=3e-2)
-
-
-def _gram_matrix(texts: list[str], size: int) -> Tensor:
-    places: list[list[int]] = [[], []]
-    for row, text in enumerate(texts):
-        grams = {text[i : i + n] for n in (1, 2, 3) for i in range(len(text) - n + 1)}
-        places[0] += [row] * len(grams)
-        places[1] += [zlib.crc32(gram.encode()) % size for gram in grams]
-    values = torch.full((len(places[0]),), 0.2)
-    shape = (len(texts), size)
-    return torch.sparse_coo_tensor(torch.tensor(places), values, shape, check_invariants=False)
 
 
 def _linear_scores(

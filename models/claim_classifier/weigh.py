@@ -118,23 +118,26 @@ def fit(found: list[Found], own: dict[str, float], unmet: float) -> tuple[float,
     met never speaks for a sentence: a weight that would be negative is nought."""
     inputs = torch.tensor([[1.0, one.meaning, own.get(one.rule, unmet)] for one in found])
     wanted = torch.tensor([float(one.unlawful) for one in found])
-    for counted in (3, 2):
-        weights = torch.tensor([0.0, 0.5, 0.5][:counted], requires_grad=True)
-        optimiser = torch.optim.LBFGS([weights], max_iter=200)
-
-        def closure(weights: torch.Tensor = weights) -> torch.Tensor:
-            weights.grad = None
-            said = inputs[:, : len(weights)] @ weights
-            loss = nn.functional.binary_cross_entropy_with_logits(said, wanted)
-            loss = loss + 0.01 * weights[1:].square().sum()
-            loss.backward()
-            return loss
-
-        optimiser.step(closure)
-        if counted == 2 or weights[2] >= 0:
-            break
-    intercept, meaning, rule = (round(value, 4) for value in [*weights.tolist(), 0.0][:3])
+    intercept, meaning, rule = _regression(inputs, wanted)
+    if rule < 0:
+        (intercept, meaning), rule = _regression(inputs[:, :2], wanted), 0.0
     return intercept, meaning, rule
+
+
+def _regression(inputs: torch.Tensor, wanted: torch.Tensor) -> list[float]:
+    """The weights of the columns of `inputs`, of which the first is the intercept's."""
+    weights = torch.tensor([0.0, 0.5, 0.5][: inputs.shape[1]], requires_grad=True)
+    optimiser = torch.optim.LBFGS([weights], max_iter=200)
+
+    def closure() -> torch.Tensor:
+        optimiser.zero_grad()
+        loss = nn.functional.binary_cross_entropy_with_logits(inputs @ weights, wanted)
+        loss = loss + 0.01 * weights[1:].square().sum()
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    return [round(value, 4) for value in weights.tolist()]
 
 
 def show(found: list[Found], body: dict[str, Any]) -> None:

@@ -48,11 +48,16 @@ class Grams:
     def says(self, text: str) -> float:
         """Log-odds that `text` is unlawful, by its runs alone."""
         found = grams_in(text)
-        at = np.searchsorted(self.runs, found)
-        known = at < len(self.runs)
-        known[known] = self.runs[at[known]] == found[known]
-        total = self.scale * float(self.weights[at[known]].sum(dtype=np.int64))
+        total = self.scale * float(self.weights[places(self.runs, found)].sum(dtype=np.int64))
         return total / float(np.sqrt(len(found))) + self.offset
+
+
+def places(runs: NDArray[np.uint32], found: NDArray[np.uint32]) -> NDArray[np.int64]:
+    """Where those of `found` that are among `runs`, ascending, stand there."""
+    at = np.searchsorted(runs, found)
+    known = at < len(runs)
+    known[known] = runs[at[known]] == found[known]
+    return at[known].astype(np.int64)
 
 
 def grams_in(text: str) -> NDArray[np.uint32]:

@@ -84,6 +84,9 @@ class ScreenWatch:
         """What is new, and pairs (as told, as it ended). Of short texts both come at once."""
         gone: list[tuple[Seen, Seen]] = []
         new: list[Seen] = []
+        over: list[
+            _Told
+        ] = []  # known until all that ended are looked at: a block's lines end apart
         for last in ended:
             told = self._known(last)
             if told is None:
@@ -93,8 +96,10 @@ class ScreenWatch:
             whole = _same(told.first, last)
             told.last = last if whole else replace(told.last, end=max(told.last.end, last.end))
             if whole or not any(_shares(told.first, seen) for seen in on_screen):
-                self._told.remove(told)
-                gone.append((told.first, told.last))
+                over.append(told)
+        for told in {id(told): told for told in over}.values():
+            self._told.remove(told)
+            gone.append((told.first, told.last))
         settled = []
         for seen in on_screen:
             if self._known(seen) is None and (
@@ -130,11 +135,9 @@ _TOGETHER_S = 5.0
 def _same(one: Seen, other: Seen) -> bool:
     if one.channel != other.channel:
         return False
-    if one.text == other.text:
-        return True
     if isinstance(one, Code) or _digits(one.text) != _digits(other.text):
-        return False
-    return fuzz.ratio(one.text, other.text) >= ALIKE
+        return one.text == other.text
+    return fuzz.ratio(_words(one.text), _words(other.text)) >= ALIKE
 
 
 def _shares(one: Seen, other: Seen) -> bool:
@@ -156,6 +159,11 @@ def _bears_out(before: Seen, now: Seen) -> bool:
     if before.channel != now.channel:
         return False
     return before.text == now.text or (len(before.text) >= RUNNING and before.text in now.text)
+
+
+def _words(text: str) -> str:
+    """Without the marks and spaces, which are read now and not then; marks alone as they are."""
+    return "".join(char for char in text if char.isalnum()) or text
 
 
 def _digits(text: str) -> str:

@@ -559,12 +559,22 @@ def _longer_end(one: str, other: str, slack: int) -> str | None:
 
 
 def _blocks(tracks: Sequence[_Track], together_s: float) -> list[list[_Track]]:
-    """Groups the lines that stand close together and come and go together."""
+    """Groups the lines that stand close together and come and go together.
+
+    All lines of a block came within `together_s`: a column of comments that grows by a line every
+    few seconds is no block that has stood there since the first of them.
+    """
     blocks: list[list[_Track]] = []
-    for track in tracks:
-        joined = [block for block in blocks if any(_mates(track, t, together_s) for t in block)]
+    for track in sorted(tracks, key=lambda track: track.first):
+        joined = [
+            block
+            for block in blocks
+            if track.first - block[0].first <= together_s
+            and any(_mates(track, t, together_s) for t in block)
+        ]
         blocks = [block for block in blocks if not any(block is other for other in joined)]
-        blocks.append([track, *(member for block in joined for member in block)])
+        members = sorted((t for block in joined for t in block), key=lambda track: track.first)
+        blocks.append([*members, track])
     return blocks
 
 

@@ -113,6 +113,25 @@ def test_screen_watch_a_line_that_comes_back_alone_is_told_again() -> None:
     assert told == [(1, "七天祛斑美白\n今天只要九十九"), (61, "七天祛斑美白")]
 
 
+def test_screen_watch_lines_of_a_block_that_end_apart_are_not_told_again() -> None:
+    watch = ScreenWatch()
+    block = screen_text("七天祛斑美白\n今天只要九十九", 0, 2)
+    lines = [screen_text("七天祛斑美白", 0, 90), screen_text("今天只要九十九", 0, 88)]
+    watch.update([block], [])
+    assert watch.update([block], [])[0] == [block]
+    new, gone = watch.update([], lines)
+    assert new == []
+    assert [(first, last.end) for first, last in gone] == [(block, 90.0)]
+
+
+def test_screen_watch_a_mark_read_otherwise_later_is_not_told_again() -> None:
+    watch = ScreenWatch()
+    for text in ("全网最低·", "全网最低·"):
+        watch.update([screen_text(text)], [])
+    assert watch.update([screen_text("全网最低…")], []) == ([], [])
+    assert watch.update([screen_text("全网最低…")], []) == ([], [])
+
+
 @dataclass
 class Listener:
     seen: list[Picture] = field(default_factory=list)

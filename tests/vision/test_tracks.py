@@ -310,6 +310,14 @@ def test_tracks_line_waits_for_the_rest_of_its_block() -> None:
     assert [text.text for text in tracker.update(14.0, [])] == ["七天\n美白"]
 
 
+def test_tracks_comments_that_come_one_by_one_are_no_block_since_the_first() -> None:
+    comments = [line(text, 20, 150 + 45 * n) for n, text in enumerate(["来了", "包邮吗", "好吃吗"])]
+    frames = [(float(t), comments[: 1 + t // 4]) for t in range(12)]
+    frames += [(float(t), comments) for t in range(12, 30)]
+    texts = run(frames)
+    assert [(text.text, text.start) for text in texts] == [("来了\n包邮吗", 0.0), ("好吃吗", 8.0)]
+
+
 def test_tracks_symbols_alone_are_not_text() -> None:
     assert run([(0.0, [line("→ ★"), line("", 40, 300)])]) == []
 

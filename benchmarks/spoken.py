@@ -1,6 +1,6 @@
 """How much of what is said aloud do we find? Held-out sentences, voiced, recognised and judged.
 
-    python -m benchmarks.spoken               # 150 unlawful and 150 lawful; about 20 min
+    python -m benchmarks.spoken               # 150 unlawful, 150 near misses, 150 plain; 25 min
     python -m benchmarks.spoken --count 20    # a quick look
     python -m benchmarks.spoken --again       # what was heard last time, judged by today's rules
 
@@ -10,6 +10,10 @@ sample voices at several speeds, clean and over music and noise 20 dB below the 
 recognised by the embedded model. `error_letters` is the character error rate,
 `error_letters_reheard` that after reading again by the sound, `error_syllables` the error rate of
 folded syllables. Each part of the engine is added in turn.
+
+The lawful sentences are near misses of claims. `plain` is ordinary talk (`clean_speech`, likewise
+of files not trained on): flags in ten minutes of it, sentence by sentence and said one after the
+other in one room, where the room's other talk counts.
 
 The embedded model has learned from four of these voices, with other sentences
 (`models/speech_adapter`): `new_voice` has the errors for the fifth, and `published` all of it for
@@ -48,12 +52,14 @@ from moderator.claims.engine import ClaimEngine, ClaimSession
 from moderator.claims.normalise import is_han, normalise
 from moderator.claims.phonetics import fold
 from moderator.claims.rules import RulePack, load_rules
-from moderator.records import Relistened, TimedChar, Utterance
+from moderator.records import Disposition, Relistened, TimedChar, Utterance
 from samples import music, voice
 
 COUNT = 150
 CONDITIONS = ("clean", "music_noise_20db")
 BATCH = 8
+PAUSE_S = 1.0
+"""Between two sentences of a room."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,7 @@ class Heard:
     condition: str
     duration_s: float
     utterance: Utterance
+    plain: bool = False
 
 
 def main() -> None:
@@ -82,12 +89,13 @@ def main() -> None:
     if chosen.again:
         heard = list(_read(kept))
     else:
-        heard = hear(sentences(pack, chosen.count), pack, chosen.cache)
+        held = [*sentences(pack, chosen.count), *plain_talk(pack, chosen.count)]
+        heard = hear(held, pack, chosen.cache)
         kept.write_text(json.dumps([_plain(one) for one in heard], ensure_ascii=False))
     payload: dict[str, Any] = {"asr": f"faster-whisper/{ROOMS}", "pack": pack.version}
     payload |= measured(heard, ROOMS, pack, console, chosen.show)
     payload["published"] = measured(heard, PUBLISHED, pack, console, show=False)
-    if chosen.count == COUNT or chosen.again:
+    if chosen.count == COUNT:
         console.print(write_result("spoken", payload))
 
 
@@ -97,7 +105,8 @@ def measured(
     """What one model heard, by condition."""
     found = {}
     for condition in CONDITIONS:
-        own = [one for one in heard if (one.model, one.condition) == (model, condition)]
+        here = [one for one in heard if (one.model, one.condition) == (model, condition)]
+        own, plain = [h for h in here if not h.plain], [h for h in here if h.plain]
         new = [one for one in own if one.voice == HELD_OUT]
         found[condition] = {
             "sentences": len(own),
@@ -106,6 +115,8 @@ def measured(
             "new_voice": {"sentences": len(new), **error_rates(new, ClaimEngine(pack))},
             "judged": judged(own, pack, console if show else None),
         }
+        if plain:
+            found[condition]["plain"] = flags_in_plain_talk(plain, pack, console if show else None)
         _print(console, f"{model}, {condition}", found[condition])
     return found
 
@@ -124,6 +135,16 @@ def sentences(pack: RulePack, count: int) -> list[Example]:
     return [example for pair in zip(unlawful, lawful, strict=True) for example in pair]
 
 
+def plain_talk(pack: RulePack, count: int) -> list[Example]:
+    """Held-out lines of ordinary talk, chosen by the digest of their text."""
+    held = [
+        example
+        for example in load_corpus(pack).part("held")
+        if example.source == "clean_speech" and 8 <= len(example.text) <= 45
+    ]
+    return sorted(held, key=lambda e: hashlib.sha256(e.text.encode()).digest())[:count]
+
+
 def hear(spoken: Sequence[Example], pack: RulePack, cache: Path) -> list[Heard]:
     """Voice and recognise every sentence under every condition, with the second listen."""
     speaker = voice.Voice(cache)
@@ -137,7 +158,16 @@ def hear(spoken: Sequence[Example], pack: RulePack, cache: Path) -> list[Heard]:
         sounds.append(Sound(example, name, samples))
     sounds.sort(key=lambda sound: len(sound.samples))
     engine = ClaimEngine(pack)
-    return [one for model in EMBEDDED for one in _heard_by(model, sounds, engine)]
+    of_claims = [sound for sound in sounds if not _is_plain(sound.example)]
+    return [
+        one
+        for model in EMBEDDED
+        for one in _heard_by(model, sounds if model == ROOMS else of_claims, engine)
+    ]
+
+
+def _is_plain(example: Example) -> bool:
+    return example.source == "clean_speech"
 
 
 @dataclass(frozen=True)
@@ -173,6 +203,7 @@ def _heard_by(model: str, sounds: Sequence[Sound], engine: ClaimEngine) -> Itera
                     condition,
                     segments[row].duration_s,
                     replace(utterance, relistened=again),
+                    _is_plain(chosen[row].example),
                 )
 
 
@@ -212,7 +243,7 @@ def judged(heard: Sequence[Heard], pack: RulePack, console: Console | None) -> d
         right = sum(bool(f) and one.unlawful for f, one in zip(flagged, heard, strict=True))
         wrong = sum(bool(f) and not one.unlawful for f, one in zip(flagged, heard, strict=True))
         firm = sum(
-            not one.unlawful and any(s.finding.disposition == "violation" for s in f)
+            not one.unlawful and any(s.finding.disposition == Disposition.VIOLATION for s in f)
             for f, one in zip(flagged, heard, strict=True)
         )
         minutes = sum(one.duration_s for one in heard if not one.unlawful) / 60
@@ -230,6 +261,47 @@ def judged(heard: Sequence[Heard], pack: RulePack, console: Console | None) -> d
                     console.print(f"{kind} {one.said} | {one.utterance.text} {ids}", markup=False)
     found["distrusted"] = sum(bool(one.utterance.distrust) for one in heard)
     return found
+
+
+def flags_in_plain_talk(
+    heard: Sequence[Heard], pack: RulePack, console: Console | None
+) -> dict[str, Any]:
+    """Utterances that are flagged, and for which someone is accused, in ten minutes of it."""
+    engine = ClaimEngine(pack, semantic_matchers(pack))
+    minutes = sum(one.duration_s for one in heard) / 60
+    room = ClaimSession(engine)
+    found: dict[str, Any] = {"sentences": len(heard), "minutes": round(minutes, 2)}
+    at_s = 0.0
+    counts: Counter[str] = Counter()
+    # Sounds are heard by length; a room has them in no order.
+    for one in sorted(heard, key=lambda h: hashlib.sha256(h.said.encode()).digest()):
+        later = _moved(one.utterance, at_s)
+        at_s += one.duration_s + PAUSE_S
+        for name, session, told in (
+            ("alone", ClaimSession(engine), one.utterance),
+            ("in_one_room", room, later),
+        ):
+            flags = session.observe(told)
+            counts[f"{name}_flagged"] += bool(flags)
+            counts[f"{name}_accused"] += any(
+                s.finding.disposition == Disposition.VIOLATION for s in flags
+            )
+            if console is not None and flags:
+                ids = [s.finding.rule.id for s in flags]
+                console.print(f"{name} {one.said} | {told.text} {ids}", markup=False)
+    for name in ("alone_flagged", "alone_accused", "in_one_room_flagged", "in_one_room_accused"):
+        found[f"{name}_in_10_min"] = round(counts[name] / minutes * 10, 2)
+    return found
+
+
+def _moved(utterance: Utterance, by_s: float) -> Utterance:
+    chars = (replace(c, start=c.start + by_s, end=c.end + by_s) for c in utterance.chars)
+    return replace(
+        utterance,
+        start=utterance.start + by_s,
+        end=utterance.end + by_s,
+        chars=tuple(chars),
+    )
 
 
 def _certain(utterance: Utterance) -> tuple[TimedChar, ...]:
@@ -274,6 +346,8 @@ def _print(console: Console, title: str, part: dict[str, Any]) -> None:
         if isinstance(row, dict):
             table.add_row(name, *(str(value) for value in row.values()))
     console.print(table)
+    if "plain" in part:
+        console.print(f"ordinary talk: {part['plain']}", markup=False)
 
 
 if __name__ == "__main__":

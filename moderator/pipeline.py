@@ -24,6 +24,7 @@ from moderator.episodes import Provenance, new_session, to_violations
 from moderator.errors import CONFIG_INVALID, ENGINE_MISSING, ModeratorError, in_ui_language
 from moderator.outputs.report import Report, articles_of
 from moderator.records import Code, Observation, Room, ScreenText, Utterance, Violation
+from moderator.rooms import load_room
 from moderator.script import (
     SCRIPT_SUFFIXES,
     STDIN,
@@ -49,7 +50,7 @@ def check(
     *,
     rules: Path | str | RulePack | CompiledRules | None = None,
     jurisdiction: str = "cn",
-    room: Room | None = None,
+    room: Room | Path | str | None = None,
     passports: Sequence[Passport] | Path | str = (),
     min_confidence: float = 0.0,
     out: Path | str | None = None,
@@ -59,10 +60,12 @@ def check(
     """Check one recording, stream or script, and return the report.
 
     `source` is anything ffmpeg reads, a stream URL, or a script (`.txt .md .srt .vtt
-    .docx`). With `out`, clips, frames, transcript and records are written to that folder
-    as one step, all or nothing. Raises ModeratorError (see `moderator.errors`).
+    .docx`); a `room` and `passports` that are paths are read from there. With `out`, clips,
+    frames, transcript and records are written to that folder as one step, all or nothing. Raises
+    ModeratorError (see `moderator.errors`).
     """
     settings = settings or load_settings()
+    room = _room(room)
     if is_script(source):
         script = read_script(source, limit_mib=settings.script_limit_mib)
         report = _check_lines(
@@ -95,13 +98,14 @@ def check_script(
     *,
     rules: Path | str | RulePack | CompiledRules | None = None,
     jurisdiction: str = "cn",
-    room: Room | None = None,
+    room: Room | Path | str | None = None,
     passports: Sequence[Passport] | Path | str = (),
     min_confidence: float = 0.0,
     settings: Settings | None = None,
 ) -> Report:
     """Check a script: a Path to a file, the text itself as a str, or a Script that was read."""
     settings = settings or load_settings()
+    room = _room(room)
     if isinstance(text, Path):
         script = read_script(text, limit_mib=settings.script_limit_mib)
     elif isinstance(text, str):
@@ -123,7 +127,7 @@ def check_batch(
     *,
     rules: Path | str | RulePack | CompiledRules | None = None,
     jurisdiction: str = "cn",
-    room: Room | None = None,
+    room: Room | Path | str | None = None,
     passports: Sequence[Passport] | Path | str = (),
     min_confidence: float = 0.0,
     settings: Settings | None = None,
@@ -133,6 +137,7 @@ def check_batch(
     A line's own `product` passport goes before `passports`.
     """
     settings = settings or load_settings()
+    room = _room(room)
     engine = _compiled(rules, jurisdiction).engine(settings)
     shared = _passports(passports, room)
     for item in read_batch(source, limit_mib=settings.script_limit_mib):
@@ -554,6 +559,10 @@ def _compiled(
 
 
 _SHIPPED: dict[str, CompiledRules] = {}
+
+
+def _room(given: Room | Path | str | None) -> Room | None:
+    return load_room(Path(given)) if isinstance(given, str | Path) else given
 
 
 def _passports(given: Sequence[Passport] | Path | str, room: Room | None) -> list[Passport]:

@@ -104,6 +104,15 @@ def test_api_check_script_returns_violations(tmp_path: Path) -> None:
     assert report.at_or_above(first.disposition) == (first,)
 
 
+def test_api_a_room_may_be_given_by_its_file(tmp_path: Path) -> None:
+    pack = load_rules(write_pack(tmp_path / "pack"))
+    file = tmp_path / "room.yaml"
+    file.write_text("id: r-2\nmerchant: 徽味周记\n", encoding="utf-8")
+    for given in (file, str(file)):
+        report = check_script(VIOLATION, rules=pack, room=given)
+        assert [violation.room for violation in report.violations] == ["r-2"]
+
+
 @pytest.mark.parametrize(
     ("call", "code"),
     [
@@ -112,6 +121,7 @@ def test_api_check_script_returns_violations(tmp_path: Path) -> None:
         (lambda: check_script(Path("gone.txt")), "LM-101"),
         (lambda: check_script("x", rules="gone"), "LM-209"),
         (lambda: check_script("x", passports="gone.yaml"), "LM-101"),
+        (lambda: check_script("x", room="gone.yaml"), "LM-101"),
     ],
 )
 def test_api_errors_have_a_code_a_place_and_a_mend(

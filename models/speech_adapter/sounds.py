@@ -26,7 +26,13 @@ from samples import music, voice
 
 HELD_OUT = "jm_kumo"
 SPEEDS = (1.0, 1.1, 1.15, 1.25, 1.3)
-WRITTEN_MISHEARD = ("rooms_garbled", "rooms_muffled", "rooms_mumbled", "rooms_slurred")
+WRITTEN_MISHEARD = (
+    "rooms_garbled",
+    "rooms_muffled",
+    "rooms_mumbled",
+    "rooms_slurred",
+    "rooms_torrents",
+)
 """Files written as a recogniser writes, which nobody says."""
 
 SHARES = (0.5, 0.3, 0.2)

@@ -3,10 +3,12 @@
     python -m models.claim_classifier.train              # train, calibrate, export, report
     python -m models.claim_classifier.train --compare    # also a simpler model
     python -m models.claim_classifier.train --runs-only  # the network stays; minutes, not an hour
+    python -m models.claim_classifier.train --continue rooms_new rooms_newer  # it goes on learning
 
 Needs the `train` extra. The lower layers of the encoder stay as they are, so their output is
 computed once; only the upper ones, the ear for syllables and the head learn. The runs of characters
-(`grams.py`) learn for themselves; what both say is added up. Seeds are fixed.
+(`grams.py`) learn for themselves; what both say is added up. Seeds are fixed. To go on from the
+shipped network, it takes the files of `data/` that are new to it and as many other sentences.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ from models.claim_classifier.backbone import (
 )
 from models.claim_classifier.dataset import Corpus, Example, load_corpus, misheard, run_on
 from models.claim_classifier.grams import fit_grams, gram_logits
+from models.claim_classifier.shipped import shipped_state
 from moderator.claims.classifier import SOUNDS, Classifier, sounds_in
 from moderator.claims.grams import Grams
 from moderator.claims.rules import load_rules
@@ -48,6 +51,8 @@ FROZEN_LAYERS = 6
 EPOCHS = 3
 BATCH = 32
 LAYER_RATE, HEAD_RATE = 1e-4, 1e-3
+FURTHER = 0.3
+"""What is left of both rates where a network that has learned goes on, for one pass."""
 AVERAGING = 0.998
 """What is kept are the weights' running means over about the last 1 / (1 − AVERAGING) steps: they
 do not depend on which sentences came last."""
@@ -92,6 +97,14 @@ def main() -> None:
     parser.add_argument(
         "--runs-only", action="store_true", help="learn the runs of characters beside the network"
     )
+    parser.add_argument(
+        "--continue",
+        dest="further",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="go on from the shipped network: files of data/ that are new to it, without .jsonl",
+    )
     chosen = parser.parse_args()
     _seed(chosen.threads)
     began = perf_counter()
@@ -111,6 +124,9 @@ def main() -> None:
     batches = {part: Sentences(examples[part], tokenizer, labels) for part in PARTS}
     learned = batches["train"]
     grams = fit_grams(learned.texts, learned.unlawful, learned.weights.numpy(), SEED)
+    if chosen.further:
+        lessons = further_lessons(corpus, examples["train"], chosen.further)
+        batches["train"] = Sentences(lessons, tokenizer, labels)
     if chosen.runs_only:
         report = json.loads(REPORT.read_text()) | {"corpus": describe(corpus)}
         network = Classifier(HERE)
@@ -122,7 +138,8 @@ def main() -> None:
     else:
         compute_states(encoder, list(batches.values()), chosen.states)
         print(f"frozen layers done after {perf_counter() - began:.0f} s", flush=True)
-        report = {"corpus": describe(corpus), "labels": labels}
+        known = json.loads(REPORT.read_text()) if chosen.further else {"labels": labels}
+        report = known | {"corpus": describe(corpus)}
         if chosen.compare:
             report["compare"] = {"head on frozen embeddings": head_baseline(encoder, batches)}
             print(json.dumps(report["compare"], indent=1), flush=True)
@@ -130,14 +147,23 @@ def main() -> None:
         if chosen.weights is not None and chosen.weights.is_file():
             model.load_state_dict(torch.load(chosen.weights))
         else:
-            fit(model, batches)
+            if chosen.further:
+                model.load_state_dict(shipped_state(HERE / "model.onnx"))
+                fit(model, batches, passes=1, rate=FURTHER)
+            else:
+                fit(model, batches)
             if chosen.weights is not None:
                 torch.save(model.state_dict(), chosen.weights)
         logits = {part: model.logits(batches[part]) for part in ("dev", "held")}
         calibration = calibrate(report, logits, grams, batches, labels)
         typical = Sentences(corpus.part("train")[:TYPICAL], tokenizer, labels)
         export(evened(model, typical), tokenizer)
-        report["minutes"] = round((perf_counter() - began) / 60, 1)
+        minutes = round((perf_counter() - began) / 60, 1)
+        if chosen.further:
+            taught = {"files": chosen.further, "lessons": len(lessons), "minutes": minutes}
+            report["further"] = [*report.get("further", []), taught]
+        else:
+            report["minutes"] = minutes
     grams.save(HERE / "grams.npz")
     describe_files(labels, calibration)
     report["export"] = exported_scores(batches["held"], report["threshold_dev"])
@@ -172,6 +198,18 @@ def calibrate(
 
 
 PARTS = ("train", "dev", "held")
+
+
+def further_lessons(corpus: Corpus, examples: list[Example], files: list[str]) -> list[Example]:
+    """Of `examples`, all that come from `files` of the corpus, and as many others, drawn."""
+    unknown = sorted(set(files) - {example.source for example in corpus.examples})
+    if unknown:
+        raise SystemExit(f"no sentences of {', '.join(unknown)} in the corpus")
+    families = {example.family for example in corpus.examples if example.source in files}
+    fresh = [example for example in examples if example.family in families]
+    others = [example for example in examples if example.family not in families]
+    drawn = random.Random(SEED)  # noqa: S311 - a draw, not secrets
+    return fresh + drawn.sample(others, min(len(fresh), len(others)))
 
 
 # --- data ---------------------------------------------------------------------------
@@ -330,8 +368,11 @@ def slices(data: Sentences, size: int = 64) -> Iterator[tuple[Tensor, Tensor, Te
         yield data.states[rows, :longest].float(), data.mask[rows, :longest], data.sounds[rows]
 
 
-def fit(model: ClaimModel, data: dict[str, Sentences]) -> None:
-    """Train the upper layers and the head; prints the dev scores after each epoch."""
+def fit(
+    model: ClaimModel, data: dict[str, Sentences], passes: int = EPOCHS, rate: float = 1.0
+) -> None:
+    """Train the upper layers and the head, `rate` times as fast as usual; prints the dev scores
+    after each pass."""
     train = data["train"]
     for part in (model.encoder.words, model.encoder.norm, *model.encoder.layers[:FROZEN_LAYERS]):
         part.requires_grad_(False)
@@ -340,18 +381,18 @@ def fit(model: ClaimModel, data: dict[str, Sentences]) -> None:
     new = [p for part in fresh for p in part.parameters()]
     means = [p.detach().clone() for p in (*upper, *new)]
     optimiser = torch.optim.AdamW(
-        [{"params": upper, "lr": LAYER_RATE}, {"params": new, "lr": HEAD_RATE}],
+        [{"params": upper, "lr": rate * LAYER_RATE}, {"params": new, "lr": rate * HEAD_RATE}],
         weight_decay=0.01,
     )
-    steps = EPOCHS * -(-len(train.texts) // BATCH)
+    steps = passes * -(-len(train.texts) // BATCH)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: min((step + 1) / (0.1 * steps), (steps - step) / (0.9 * steps))
     )
-    for epoch in range(EPOCHS):
+    for epoch in range(passes):
         model.train()
         total = 0.0
         order = batches_of_like_length(train.lengths, epoch)
-        for chosen in track(order, description=f"pass {epoch + 1} of {EPOCHS}"):
+        for chosen in track(order, description=f"pass {epoch + 1} of {passes}"):
             longest = int(train.lengths[chosen].max())
             rows = torch.from_numpy(chosen)
             states, mask = train.states[rows, :longest].float(), train.mask[rows, :longest]
@@ -368,7 +409,7 @@ def fit(model: ClaimModel, data: dict[str, Sentences]) -> None:
                 for mean, now in zip(means, (*upper, *new), strict=True):
                     mean.lerp_(now, 1.0 - AVERAGING)
             total += loss.item()
-        if epoch == EPOCHS - 1:
+        if epoch == passes - 1:
             last = average_precision(model.logits(data["dev"])[:, 0], data["dev"].unlawful)
             print(f"last weights: dev average precision {last:.4f}; now their means", flush=True)
             for mean, now in zip(means, (*upper, *new), strict=True):

@@ -264,8 +264,13 @@ def test_classifier_shipped_knows_evasion_from_plain_talk(shipped):
 
     assert plain.label == "medical_efficacy"
     assert plain.score > 0.5
-    # Bottles and jars may be medicine or cosmetics: the words leave it open.
-    assert shipped.read(EVASIVE).label in {"medical_efficacy", "unproven_efficacy"}
+    # Bottles and jars may be medicine or cosmetics, and what is drunk may be a health food that
+    # is said to spare medicine: the words leave it open.
+    assert shipped.read(EVASIVE).label in {
+        "medical_efficacy",
+        "health_food_disease",
+        "unproven_efficacy",
+    }
     assert shipped.read(EVASIVE).score > 0.5
     assert shipped.read("这件衣服是纯棉的机洗也不会缩水").score < 0.2
 

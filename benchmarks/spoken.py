@@ -1,6 +1,6 @@
 """How much of what is said aloud do we find? Held-out sentences, voiced, recognised and judged.
 
-    python -m benchmarks.spoken               # 150 unlawful, 150 near misses, 150 plain; 25 min
+    python -m benchmarks.spoken               # 150 unlawful, 150 near misses, 150 plain
     python -m benchmarks.spoken --count 20    # a quick look
     python -m benchmarks.spoken --again       # what was heard last time, judged by today's rules
 

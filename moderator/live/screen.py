@@ -84,9 +84,8 @@ class ScreenWatch:
         """What is new, and pairs (as told, as it ended). Of short texts both come at once."""
         gone: list[tuple[Seen, Seen]] = []
         new: list[Seen] = []
-        over: list[
-            _Told
-        ] = []  # known until all that ended are looked at: a block's lines end apart
+        # Known until all that ended are looked at: a block's lines end apart.
+        over: list[_Told] = []
         for last in ended:
             told = self._known(last)
             if told is None:

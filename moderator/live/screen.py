@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from difflib import SequenceMatcher
 from itertools import islice
 from time import monotonic, perf_counter, thread_time
 from typing import Protocol
@@ -32,6 +33,8 @@ ALIKE = 85.0
 """Of 100 (rapidfuzz's ratio): the same text read a little differently."""
 RUNNING = 8
 """Characters of a running text that were there a frame ago, from which on it is told of."""
+GREW = 3
+"""With so many characters in a row that it did not have when it was told of, a text says more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +61,11 @@ class ScreenListener(Protocol):
 
 @dataclass(slots=True)
 class _Told:
-    """What a room was told of, and the same as it was last seen."""
+    """What a room was told of, the same as it was last seen, and when it last said no more."""
 
     first: Seen
     last: Seen
+    no_more_at: float
 
 
 @dataclass(slots=True)
@@ -70,9 +74,12 @@ class ScreenWatch:
 
     A text is told of when two frames in a row agree on it, so that one caught in the middle of
     an animation accuses nobody. Of one that runs through the picture and grows from frame to frame,
-    what was there before is enough. One that is read a little differently later is the same text,
-    unless a digit has changed: another price is another text. A line that stays while another of
-    its block goes has been told of with the block, which has gone when the last of it has.
+    what was there before is enough. One that has grown since it was told of is told of again, with
+    the time from which it may have said more: by `RUNNING` characters at once, by fewer once it
+    stays as it is. One that is read a little differently later is the same text, unless a digit has
+    changed: another price is another text. A line that stays while another of its block goes has
+    been told of with the block, which has gone when the last of it has; so has a piece of a running
+    text.
     """
 
     _told: list[_Told] = field(default_factory=list)
@@ -88,9 +95,10 @@ class ScreenWatch:
         over: list[_Told] = []
         for last in ended:
             told = self._known(last)
-            if told is None:
+            if told is None or _added(told.first, last) >= GREW:
                 new.append(last)
                 gone.append((last, last))
+            if told is None:
                 continue
             whole = _same(told.first, last)
             told.last = last if whole else replace(told.last, end=max(told.last.end, last.end))
@@ -101,19 +109,39 @@ class ScreenWatch:
             gone.append((told.first, told.last))
         settled = []
         for seen in on_screen:
-            if self._known(seen) is None and (
-                isinstance(seen, Code) or any(_bears_out(one, seen) for one in self._maybe)
-            ):
-                settled.append(seen)
-                self._told.append(_Told(seen, seen))
+            told = self._known(seen)
+            if told is not None and _added(told.first, seen) < GREW:
+                told.no_more_at = max(told.no_more_at, seen.end)
+            elif self._is_news(seen, told):
+                since = max([seen.start, *(one.no_more_at for one in self._like(seen))])
+                settled.append(first := replace(seen, start=since))
+                self._told.append(_Told(first, seen, seen.end))
         self._maybe = list(on_screen)
         gone += self._lost(on_screen)
         return new + settled, gone
 
+    def _is_news(self, seen: Seen, told: _Told | None) -> bool:
+        """Whether `seen`, which is new or says more than `told`, is to be told of now."""
+        if isinstance(seen, Code):
+            return True
+        if told is None or _added(told.first, seen) >= RUNNING:
+            return any(_bears_out(one, seen) for one in self._maybe)
+        return any(_reads_as(one, seen) for one in self._maybe)
+
     def _known(self, seen: Seen) -> _Told | None:
-        alike = (one for one in self._told if _same(one.first, seen))
-        with_it = (one for one in self._told if _is_part(seen, one.first))
-        return next(alike, None) or next(with_it, None)
+        """What was told of and says most of `seen`; None where nothing is like it."""
+        return min(self._like(seen), key=lambda one: _added(one.first, seen), default=None)
+
+    def _like(self, seen: Seen) -> list[_Told]:
+        """What was told of that is the same text, or one of the two is a part of the other."""
+        return [
+            one
+            for one in self._told
+            if _same(one.first, seen)
+            or _is_part(seen, one.first)
+            or _is_piece(seen, one.first)
+            or _is_piece(one.first, seen)
+        ]
 
     def _lost(self, on_screen: Sequence[Seen]) -> Iterator[tuple[Seen, Seen]]:
         """Tracks that were merged into others end without being reported."""
@@ -153,11 +181,35 @@ def _is_part(line: Seen, block: Seen) -> bool:
     return set(line.text.split()) < set(block.text.split())
 
 
+def _is_piece(seen: Seen, whole: Seen) -> bool:
+    """Whether a text is a piece of one that runs in its row."""
+    if isinstance(seen, Code) or isinstance(whole, Code):
+        return False
+    words = _words(seen.text)
+    if len(words) < GREW or _digits(seen.text) not in ("", _digits(whole.text)):
+        return False
+    in_row = min(seen.box.y1, whole.box.y1) > max(seen.box.y0, whole.box.y0)
+    return in_row and words in _words(whole.text)
+
+
+def _added(before: Seen, now: Seen) -> int:
+    """Characters in a row that `now` has and `before`, or a block of which it is part, has not."""
+    if isinstance(now, Code) or before.text == now.text or _is_part(now, before):
+        return 0
+    was, told = _words(before.text), _words(now.text)
+    matches = SequenceMatcher(None, was, told, autojunk=False).get_opcodes()
+    return max((end - begin for tag, _, _, begin, end in matches if tag != "equal"), default=0)
+
+
+def _reads_as(before: Seen, now: Seen) -> bool:
+    return before.channel == now.channel and before.text == now.text
+
+
 def _bears_out(before: Seen, now: Seen) -> bool:
     """Whether the frame before had this text, or a good part of one that has grown since."""
-    if before.channel != now.channel:
-        return False
-    return before.text == now.text or (len(before.text) >= RUNNING and before.text in now.text)
+    if _reads_as(before, now):
+        return True
+    return before.channel == now.channel and len(before.text) >= RUNNING and before.text in now.text
 
 
 def _words(text: str) -> str:

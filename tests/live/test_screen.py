@@ -41,8 +41,42 @@ def test_screen_watch_a_running_text_is_told_before_all_of_it_has_run_through() 
     assert watch.update([screen_text(run[:12])], []) == ([], [])
     first, second = screen_text(run[:20]), screen_text(run[:34])
     assert watch.update([first], []) == ([first], [])
-    assert watch.update([second], []) == ([second], [])
+    assert watch.update([second], []) == ([replace(second, start=first.end)], [])
     assert watch.update([screen_text(run)], [])[0] == []
+
+
+def test_screen_watch_a_running_text_that_says_more_is_told_again_from_when_it_may_have() -> None:
+    watch = ScreenWatch()
+    offer = "安禾优选·拍下四十八小时内发货·七天无理由退换·足银手镯支持复检·新来的老铁记得看详情页"
+    grown = offer + "·大师开光加持·助你好运"
+    for end in (2.0, 4.0, 6.0):
+        watch.update([screen_text(offer, 0, end)], [])
+    new, _ = watch.update([screen_text(grown, 0, 8)], [])
+    assert [(seen.text, seen.start) for seen in new] == [(grown, 6.0)]
+    last = screen_text(grown, 0, 118)
+    new, gone = watch.update([], [last])
+    assert new == []
+    assert [(first.text, ended.end) for first, ended in gone[:1]] == [(grown, 118.0)]
+
+
+def test_screen_watch_a_few_characters_more_are_told_of_once_they_stay() -> None:
+    watch = ScreenWatch()
+    for text in ("源头工厂直供今日到手价看小黄车", "源头工厂直供今日到手价看小黄车"):
+        watch.update([screen_text(text)], [])
+    more = screen_text("源头工厂直供今日到手价看小黄车国家级")
+    assert watch.update([more], [])[0] == []
+    assert [seen.text for seen in watch.update([more], [])[0]] == [more.text]
+
+
+def test_screen_watch_a_piece_of_a_running_text_is_not_told_again() -> None:
+    watch = ScreenWatch()
+    whole = screen_text("大师开光加持·助你财运亨通·戴上好运来")
+    watch.update([whole], [])
+    assert watch.update([whole], [])[0] == [whole]
+    assert watch.update([whole], [screen_text("助你财运亨通·戴")])[0] == []
+    elsewhere = replace(whole, text="助你财运亨通", box=Box(0, 900, 200, 940))
+    watch.update([whole, elsewhere], [])
+    assert watch.update([whole, elsewhere], [])[0] == [elsewhere]
 
 
 def test_screen_watch_tells_of_what_was_gone_at_once_when_it_ends() -> None:

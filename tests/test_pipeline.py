@@ -509,11 +509,11 @@ def alive(token: str) -> set[str]:
     return found
 
 
-def wait_until(holds: Callable[[], bool], limit_s: float, what: str) -> None:
+def wait_until(holds: Callable[[], bool], limit_s: float, what: str, every_s: float = 0.02) -> None:
     end = time.monotonic() + limit_s
     while not holds():
         assert time.monotonic() < end, f"not within {limit_s} s: {what}"
-        time.sleep(0.02)
+        time.sleep(every_s)
 
 
 @pytest.mark.slow
@@ -536,7 +536,7 @@ def test_pipeline_interrupt_leaves_no_folder_and_no_ffmpeg(
     ) as process:
         try:
             if during == "decoding":
-                wait_until(lambda: "ffmpeg" in alive(token), 60, "ffmpeg starts")
+                wait_until(lambda: "ffmpeg" in alive(token), 60, "ffmpeg starts", 0.25)
                 time.sleep(2)
             else:
                 wait_until(lambda: bool(list(home.glob(".out.partial-*/clips"))), 120, "clips")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from anyio.from_thread import start_blocking_portal
 from fastapi import FastAPI
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
@@ -19,7 +20,7 @@ from moderator.review.database import Database
 from moderator.review.house import House
 from moderator.review.settings import ReviewSettings
 from tests.review import postgres
-from tests.review.world import World, populate
+from tests.review.world import LOOP, World, populate
 
 _names = itertools.count(1)
 
@@ -33,6 +34,14 @@ def quick_hashes() -> Iterator[None]:
     patch.setattr(accounts, "_NOBODYS_HASH", [])
     yield
     patch.undo()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_loop() -> Iterator[None]:
+    with start_blocking_portal() as portal:
+        LOOP.append(portal)
+        yield
+        LOOP.clear()
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from anyio.abc import BlockingPortal
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
@@ -27,14 +28,23 @@ ROOMS = {
 
 _numbers = itertools.count(1)
 
+LOOP: list[BlockingPortal] = []
+"""The event loop that every caller shares; without one each request would start its own."""
+
+
+def browser(app: FastAPI, address: str, **options: Any) -> TestClient:
+    """Somebody's browser, at an address of their own."""
+    client = TestClient(app, client=(address, 50000), **options)
+    client.portal = LOOP[0] if LOOP else None
+    return client
+
 
 class Caller:
-    """Somebody's browser: logged in, with the CSRF token in every request."""
+    """Somebody who has logged in, with the CSRF token in every request."""
 
     def __init__(self, app: FastAPI, username: str, *, raising: bool = True) -> None:
-        self.http = TestClient(
-            app, raise_server_exceptions=raising, client=(f"10.0.{next(_numbers) % 250}.1", 50000)
-        )
+        address = f"10.0.{next(_numbers) % 250}.1"
+        self.http = browser(app, address, raise_server_exceptions=raising)
         self.username = username
         answer = self.http.post(
             "/api/v1/auth/login", json={"username": username, "password": PASSWORD}
@@ -79,7 +89,7 @@ class World:
         return self._callers[name]
 
     def anonymous(self, address: str = "10.9.9.9") -> TestClient:
-        return TestClient(self.app, client=(address, 50000))
+        return browser(self.app, address)
 
     def add(self, quote: str = "国家级", room: str = "a", **changes: Any) -> str:
         """One more violation in the room of `a` or `b`; returns its id."""

@@ -42,6 +42,7 @@ def data(report: dict[str, Any]) -> str:
 
 def quality(report: dict[str, Any]) -> str:
     held, shipped, apart = report["held"], report["export"], report["apart"]["held"]
+    skimmed = report["skimmed_held"]
     lines = [
         "Held-out families, before the rules' thresholds and exemptions: average precision "
         f"{held['average_precision']:.3f};",
@@ -62,6 +63,11 @@ def quality(report: dict[str, Any]) -> str:
         "0.9 on `dev`:",
         f"precision {shipped['precision']}, recall {shipped['recall']}, "
         f"average precision {shipped['average_precision']}.",
+        "",
+        f"Where the runs alone say less than {report['calibration']['plain']} (log-odds), the "
+        "network is not asked:",
+        f"{skimmed['lawful']:.0%} of the lawful held-out sentences, and "
+        f"{skimmed['overlooked']:.2%} of the unlawful ones that reach 0.7.",
     ]
     return "\n".join(lines)
 

@@ -20,6 +20,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Iterator
+from math import floor
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -186,8 +187,10 @@ def calibrate(
         part: sigmoid(slope * one[:, 0] + share * counted[part] + offset)
         for part, one in logits.items()
     }
-    calibration = {"slope": slope, "grams": share, "offset": offset}
+    plain = surely_lawful(counted["dev"], chances["dev"])
+    calibration = {"slope": slope, "grams": share, "offset": offset, "plain": plain}
     report["calibration"] = calibration
+    report["skimmed_held"] = skimmed(counted["held"] < plain, chances["held"], data["held"])
     report["apart"] = apart(logits, counted, data)
     report["runs"] = len(grams.runs)
     report["reliability_held"] = reliability(chances["held"], data["held"].unlawful)
@@ -195,6 +198,27 @@ def calibrate(
     for part in logits:
         report[part] = scores(chances[part], logits[part], data[part], labels)
     return calibration
+
+
+LEAST_TOLD, MOST_OVERLOOKED = 0.3, 0.001
+"""No rule's threshold is below the first; of the sentences of `dev` above it, this share may be
+overlooked because the runs of characters alone are sure that they are lawful."""
+
+
+def surely_lawful(counted: NDArray[Any], chance: NDArray[Any]) -> float:
+    """The runs' log-odds below which the network need not be asked."""
+    lowest = float(np.quantile(counted[chance >= LEAST_TOLD], MOST_OVERLOOKED))
+    return floor(100 * lowest) / 100
+
+
+def skimmed(apart: NDArray[Any], chance: NDArray[Any], data: Sentences) -> dict[str, float | None]:
+    """What it comes to: the share of sentences set `apart`, and of the unlawful ones that would be
+    told of (chance 0.7) the share overlooked."""
+    told = data.unlawful & (chance >= 0.7)
+    return {
+        "lawful": _ratio((apart & ~data.unlawful).sum(), (~data.unlawful).sum()),
+        "overlooked": _ratio((apart & told).sum(), told.sum()),
+    }
 
 
 PARTS = ("train", "dev", "held")

@@ -80,6 +80,7 @@ class Classifier:
         self.version: str = about["version"]
         self._slope, self._offset = float(about["slope"]), float(about["offset"])
         self._grams, self._share = Grams.load(folder / "grams.npz"), float(about["grams"])
+        self._plain = float(about["plain"])
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.enable_truncation(int(about["max_tokens"]))
         options = onnxruntime.SessionOptions()
@@ -90,6 +91,7 @@ class Classifier:
             str(folder / "model.onnx"), options, providers=devices.onnx_providers(device)
         )
         self.read = lru_cache(REMEMBERED)(self._read)
+        self._counted = lru_cache(REMEMBERED)(self._count)
 
     def logits(self, sentence: str) -> NDArray[np.float32]:
         """What the network alone says of one sentence, [1 + labels]: "unlawful" first."""
@@ -101,14 +103,22 @@ class Classifier:
         found: NDArray[np.float32] = logits[0]
         return found
 
+    def skim(self, sentence: str) -> Reading:
+        """As `read`, but without the network where the runs of characters alone are so sure of a
+        lawful sentence that it would hardly ever change that. Such a reading has no label, and the
+        runs' own chance."""
+        counted = self._counted(sentence)
+        return self.read(sentence) if counted >= self._plain else Reading("", _chance(counted))
+
     def _read(self, sentence: str) -> Reading:
         """Read one sentence of normalised text; pause and stop marks make no difference."""
         logits = self.logits(sentence)
         unlawful = self._slope * float(logits[0]) + self._offset
-        unlawful += self._share * self._grams.says(spoken_form(sentence))
-        return Reading(
-            self.labels[int(np.argmax(logits[1:]))], float(1.0 / (1.0 + np.exp(-unlawful)))
-        )
+        unlawful += self._share * self._counted(sentence)
+        return Reading(self.labels[int(np.argmax(logits[1:]))], _chance(unlawful))
+
+    def _count(self, sentence: str) -> float:
+        return self._grams.says(spoken_form(sentence))
 
 
 class SemanticMatcher:
@@ -125,7 +135,7 @@ class SemanticMatcher:
         self.version = classifier.version
         self._classifier = classifier
         self._keen = keen
-        self._small_talk = SmallTalk(pack.small_talk, pack.greetings)
+        self._small_talk = SmallTalk(pack.small_talk, pack.set_phrases)
         self._rules: dict[str, list[tuple[SemanticMatch, Rule]]] = {}
         for rule in pack.rules:
             for entry in rule.match:
@@ -156,7 +166,7 @@ class SemanticMatcher:
         keen = self.keen_on(channel)
         found = []
         for stretch in self._stretches(text):
-            reading = self._read(text, stretch)
+            reading = self._skim(text, stretch)
             for entry, rule in self._rules.get(reading.label, ()):
                 lowest = log_odds(entry.keen)
                 usual = lowest if keen else log_odds(entry.threshold)
@@ -178,7 +188,7 @@ class SemanticMatcher:
 
     def _together(self, text: Normalised, stretch: Stretch, needed: float) -> bool:
         """Whether it takes all of the stretch to say so much, and what is new has its share."""
-        parts = [(part, self._read(text, part).log_odds) for part in stretch.parts]
+        parts = [(part, self._skim(text, part).log_odds) for part in stretch.parts]
         new = text.first_fresh
         return all(
             says < needed and (says > LEAST_SHARE or part.begin < new) for part, says in parts
@@ -187,7 +197,7 @@ class SemanticMatcher:
     def spoken(self, text: Normalised) -> list[float]:
         """The log-odds of each sentence that is new in `text`; of small talk none."""
         return [
-            self._read(text, stretch).log_odds
+            self._skim(text, stretch).log_odds
             for stretch in self._stretches(text)
             if not stretch.parts
         ]
@@ -218,6 +228,13 @@ class SemanticMatcher:
 
     def _read(self, text: Normalised, stretch: Stretch) -> Reading:
         return self._classifier.read(text.text[stretch.begin : stretch.end])
+
+    def _skim(self, text: Normalised, stretch: Stretch) -> Reading:
+        return self._classifier.skim(text.text[stretch.begin : stretch.end])
+
+
+def _chance(odds: float) -> float:
+    return float(1.0 / (1.0 + np.exp(-odds)))
 
 
 def log_odds(chance: float) -> float:

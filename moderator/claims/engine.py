@@ -51,6 +51,8 @@ CHANNEL_LABELS = {
     "script": "【文案】",
     "code": "【二维码】",
 }
+BRIEF_CHARS, LEAST_HEARD = 4, 0.3
+"""Of so few words every character must have been recognised with that confidence to accuse."""
 GUESS_SCORE = 0.8
 """What is found in a guess of what was said: never firm."""
 READ_CHANNELS = frozenset({"speech", "script"})
@@ -534,8 +536,9 @@ class ClaimSession:
         if finding.begin < lead:
             start_s = _said_at(self._told[:-1], lead - finding.begin, start_s)
         recognised = observation.confidence_of(begin, end)
+        weakened = _hardly_heard(finding, observation, begin, end)
         weakened = replace(
-            finding, confidence=round(finding.confidence * (0.5 + 0.5 * recognised), 3)
+            weakened, confidence=round(finding.confidence * (0.5 + 0.5 * recognised), 3)
         )
         return Sighting(
             weakened,
@@ -566,6 +569,24 @@ def _said_at(told: Sequence[tuple[Utterance, int]], back: int, latest: float) ->
             return min(latest, utterance.time_of(at, at + 1)[0])
         back -= length
     return latest
+
+
+def _hardly_heard(finding: Finding, observation: Observation, begin: int, end: int) -> Finding:
+    """An accusation for a few words of which the recogniser guessed one is a suspicion."""
+    brief = isinstance(observation, Utterance) and 0 <= end - begin <= BRIEF_CHARS
+    if not brief or finding.disposition is not Disposition.VIOLATION:
+        return finding
+    guessed = [
+        observation.text[at]
+        for at in range(begin, end)
+        if observation.confidence_of(at, at + 1) < LEAST_HEARD
+    ]
+    if not guessed:
+        return finding
+    words = "".join(guessed)
+    why = Text(f"识别对“{words}”没有把握", f"the recogniser was unsure of “{words}”")
+    reasons = (*finding.reasons, why)
+    return replace(finding, disposition=Disposition.SUSPECT, reasons=reasons)
 
 
 @dataclass(frozen=True, slots=True)

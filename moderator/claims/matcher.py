@@ -106,13 +106,10 @@ class PatternMatcher:
                             self._uses[term].append((_NEAR, len(self._nears), part))
                     self._nears.append((number, entry))
                 elif isinstance(entry, RegexMatch):
-                    whole = compile_pattern(entry.source, lexicon_terms, entry.place)
-                    parts = alternatives(entry.source)
-                    # The whole is checked too: splitting a broken one could hide its fault.
-                    patterns = [whole]
-                    if len(parts) > 1:
-                        patterns = [compile_pattern(p, lexicon_terms, entry.place) for p in parts]
-                    self._patterns += [(number, pattern) for pattern in patterns]
+                    self._patterns += [
+                        (number, compile_pattern(part, lexicon_terms, entry.place))
+                        for part in alternatives(entry.source)
+                    ]
             for phrase in rule.unless.allow:
                 self._uses[phrase.lower()].append((_ALLOW, number, 0))
         self._gates = Gatekeeper([pattern for _, pattern in self._patterns])

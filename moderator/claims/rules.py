@@ -284,8 +284,8 @@ class RulePack:
     """Product category → lawful words, where a rule's own speak of other goods."""
     small_talk: tuple[str, ...]
     """Words that say nothing of goods."""
-    greetings: tuple[str, ...]
-    """Whole sentences that greet or thank somebody; `…` is a name."""
+    set_phrases: tuple[str, ...]
+    """Whole sentences that greet or thank somebody (`…` is a name), or that the law prescribes."""
     weights: Weights | None
     rehearing: rehearing.Rehearing
     version: str
@@ -401,7 +401,7 @@ def load_rules(folder: Path | str | None = None, jurisdiction: str = "cn") -> Ru
         )
     rewrites = PlacedYaml(aids["rewrites.yaml"]).mapping() if "rewrites.yaml" in aids else {}
     small_talk = PlacedYaml(aids["small_talk.yaml"]).mapping() if "small_talk.yaml" in aids else {}
-    greetings = tuple(map(str, small_talk.pop("greetings", ())))
+    set_phrases = (*small_talk.pop("greetings", ()), *small_talk.pop("notices", ()))
     glyphs = PlacedYaml(aids["near_glyphs.yaml"]).mapping() if "near_glyphs.yaml" in aids else {}
     confusions = {
         str(said): {str(written): float(share) for written, share in heard.items()}
@@ -427,7 +427,7 @@ def load_rules(folder: Path | str | None = None, jurisdiction: str = "cn") -> Ru
         exemptions=exemptions,
         rewrites={str(goods): Text(**words) for goods, words in rewrites.get("goods", {}).items()},
         small_talk=tuple(str(word) for words in small_talk.values() for word in words),
-        greetings=greetings,
+        set_phrases=tuple(map(str, set_phrases)),
         version=f"{jurisdiction}-{digest.hexdigest()[:12]}",
         folder=own,
     )

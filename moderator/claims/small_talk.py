@@ -1,8 +1,8 @@
-"""Small talk of a live room: sentences whose every word says nothing of goods.
+"""Small talk and set phrases of a live room: sentences whose every word says nothing of goods.
 
 A classifier taught on claims and their near misses has read few greetings and link numbers, and
-what it makes of them means little. Which words count is data of the rule pack
-(`rules/cn/small_talk.yaml`).
+what it makes of them means little; nor is a notice that the law prescribes a claim. Which words
+count is data of the rule pack (`rules/cn/small_talk.yaml`).
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ _PAUSE = frozenset(" ，,。.！!？?、；;：:…~～-—“”\"'（）()\t\n
 
 class SmallTalk:
     """`covers` says whether a sentence is made of the words, numbers and pauses alone, or is one of
-    `greetings`, in which `…` stands for a name of at most six characters."""
+    `set_phrases`, in which `…` stands for a name of at most six characters."""
 
-    def __init__(self, words: Iterable[str] = (), greetings: Iterable[str] = ()) -> None:
-        self._greetings = [_expression(greeting) for greeting in greetings]
+    def __init__(self, words: Iterable[str] = (), set_phrases: Iterable[str] = ()) -> None:
+        self._set_phrases = [_expression(phrase) for phrase in set_phrases]
         self._words = frozenset(word for word in words if word)
         self._longest = max(map(len, self._words), default=0)
 
     def covers(self, sentence: str) -> bool:
         """Linear in the length of the sentence; False for one without words."""
         bare = sentence.strip("".join(_PAUSE))
-        if any(one.fullmatch(bare) for one in self._greetings):
+        if any(one.fullmatch(bare) for one in self._set_phrases):
             return True
         if not self._longest:
             return False
@@ -44,5 +44,5 @@ class SmallTalk:
         return said and size in reached
 
 
-def _expression(greeting: str) -> re.Pattern[str]:
-    return re.compile(".{0,6}".join(map(re.escape, greeting.split("…"))))
+def _expression(phrase: str) -> re.Pattern[str]:
+    return re.compile(".{0,6}".join(map(re.escape, phrase.split("…"))))

@@ -44,6 +44,8 @@ class Reader:
         self.asked.append(sentence)
         return self.says.get(spoken_form(sentence), Reading("other", 0.01))
 
+    skim = read
+
 
 def semantic_rule(label: str = "medical_efficacy", threshold: float = 0.9, **changes) -> dict:
     body = {
@@ -278,6 +280,24 @@ def test_classifier_shipped_knows_evasion_from_plain_talk(shipped):
 @pytest.mark.slow
 def test_classifier_shipped_reads_the_same_with_and_without_marks(shipped):
     assert shipped.read("喝半个月，瓶瓶罐罐，都不用吃了！") == shipped.read(EVASIVE)
+
+
+@pytest.mark.slow
+def test_classifier_shipped_asks_the_network_only_where_the_runs_leave_it_open(
+    shipped, monkeypatch
+):
+    asked = []
+    network = shipped.logits
+    monkeypatch.setattr(shipped, "logits", lambda text: asked.append(text) or network(text))
+    told, plain = "贴上三天老寒腿自己就好了你说神不神", "这件衣服是纯棉的袖口是螺纹的袖子不长"
+
+    assert shipped.skim(told) == shipped.read(told)
+    assert asked == [told]
+    assert shipped.skim(plain).label == ""
+    assert shipped.skim(plain).score < 0.2
+    assert asked == [told]
+    assert shipped.read(plain).label in shipped.labels
+    assert asked == [told, plain]
 
 
 @pytest.mark.slow

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -477,3 +478,22 @@ def test_engine_rule_against_the_passport_is_silent_without_a_contradiction(load
     assert found.finding.disposition is Disposition.VIOLATION
     assert "五常" in found.finding.reasons[0].zh
     assert "江苏盐城" in found.finding.reasons[0].zh
+
+
+def test_engine_accuses_no_one_for_a_few_words_of_which_the_recogniser_guessed_one(
+    load: Load,
+) -> None:
+    pack = load(rule())
+
+    def said(text: str, unsure: str) -> Sighting:
+        heard = speech(text)
+        at = text.index(unsure)
+        chars = [replace(c, confidence=0.2) if i == at else c for i, c in enumerate(heard.chars)]
+        (found,) = ClaimSession(ClaimEngine(pack)).observe(replace(heard, chars=tuple(chars)))
+        return found
+
+    elsewhere = said("这是国家级的品质", "品").finding
+    assert elsewhere.disposition is Disposition.VIOLATION
+    guessed = said("这是国家级的品质", "级").finding
+    assert guessed.disposition is Disposition.SUSPECT
+    assert "级" in guessed.reasons[-1].zh

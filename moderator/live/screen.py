@@ -96,8 +96,8 @@ class ScreenWatch:
         for last in ended:
             told = self._known(last)
             if told is None or _added(told.first, last) >= GREW:
-                new.append(last)
-                gone.append((last, last))
+                new.append(first := self._since_more(last))
+                gone.append((first, first))
             if told is None:
                 continue
             whole = _same(told.first, last)
@@ -113,8 +113,7 @@ class ScreenWatch:
             if told is not None and _added(told.first, seen) < GREW:
                 told.no_more_at = max(told.no_more_at, seen.end)
             elif self._is_news(seen, told):
-                since = max([seen.start, *(one.no_more_at for one in self._like(seen))])
-                settled.append(first := replace(seen, start=since))
+                settled.append(first := self._since_more(seen))
                 self._told.append(_Told(first, seen, seen.end))
         self._maybe = list(on_screen)
         gone += self._lost(on_screen)
@@ -127,6 +126,11 @@ class ScreenWatch:
         if told is None or _added(told.first, seen) >= RUNNING:
             return any(_bears_out(one, seen) for one in self._maybe)
         return any(_reads_as(one, seen) for one in self._maybe)
+
+    def _since_more(self, seen: Seen) -> Seen:
+        """The text with the time from which it may have said more than what was told of."""
+        since = max([seen.start, *(one.no_more_at for one in self._like(seen))])
+        return replace(seen, start=min(since, seen.end))
 
     def _known(self, seen: Seen) -> _Told | None:
         """What was told of and says most of `seen`; None where nothing is like it."""

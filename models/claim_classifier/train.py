@@ -200,27 +200,6 @@ def calibrate(
     return calibration
 
 
-LEAST_TOLD, MOST_OVERLOOKED = 0.3, 0.001
-"""No rule's threshold is below the first; of the sentences of `dev` above it, this share may be
-overlooked because the runs of characters alone are sure that they are lawful."""
-
-
-def surely_lawful(counted: NDArray[Any], chance: NDArray[Any]) -> float:
-    """The runs' log-odds below which the network need not be asked."""
-    lowest = float(np.quantile(counted[chance >= LEAST_TOLD], MOST_OVERLOOKED))
-    return floor(100 * lowest) / 100
-
-
-def skimmed(apart: NDArray[Any], chance: NDArray[Any], data: Sentences) -> dict[str, float | None]:
-    """What it comes to: the share of sentences set `apart`, and of the unlawful ones that would be
-    told of (chance 0.7) the share overlooked."""
-    told = data.unlawful & (chance >= 0.7)
-    return {
-        "lawful": _ratio((apart & ~data.unlawful).sum(), (~data.unlawful).sum()),
-        "overlooked": _ratio((apart & told).sum(), told.sum()),
-    }
-
-
 PARTS = ("train", "dev", "held")
 
 
@@ -593,6 +572,27 @@ def threshold(chance: NDArray[Any], truth: NDArray[Any]) -> float:
     right = np.cumsum(truth[order]) / np.arange(1, len(order) + 1)
     enough = np.flatnonzero(right >= WANTED_PRECISION)
     return round(float(chance[order[enough.max()]]), 3) if len(enough) else 1.0
+
+
+LEAST_TOLD, MOST_OVERLOOKED = 0.3, 0.001
+"""No rule's threshold is below the first; of the sentences of `dev` above it, this share may be
+overlooked because the runs of characters alone are sure that they are lawful."""
+
+
+def surely_lawful(counted: NDArray[Any], chance: NDArray[Any]) -> float:
+    """The runs' log-odds below which the network need not be asked."""
+    lowest = float(np.quantile(counted[chance >= LEAST_TOLD], MOST_OVERLOOKED))
+    return floor(100 * lowest) / 100
+
+
+def skimmed(unread: NDArray[Any], chance: NDArray[Any], data: Sentences) -> dict[str, float | None]:
+    """What it comes to: the share of sentences `unread`, and of the unlawful ones that would be
+    told of (chance 0.7) the share overlooked."""
+    told = data.unlawful & (chance >= 0.7)
+    return {
+        "lawful": _ratio((unread & ~data.unlawful).sum(), (~data.unlawful).sum()),
+        "overlooked": _ratio((unread & told).sum(), told.sum()),
+    }
 
 
 def reliability(chance: NDArray[Any], truth: NDArray[Any]) -> list[dict[str, float]]:

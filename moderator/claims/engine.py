@@ -536,9 +536,9 @@ class ClaimSession:
         if finding.begin < lead:
             start_s = _said_at(self._told[:-1], lead - finding.begin, start_s)
         recognised = observation.confidence_of(begin, end)
-        weakened = _hardly_heard(finding, observation, begin, end)
         weakened = replace(
-            weakened, confidence=round(finding.confidence * (0.5 + 0.5 * recognised), 3)
+            _hardly_heard(finding, observation, begin, end),
+            confidence=round(finding.confidence * (0.5 + 0.5 * recognised), 3),
         )
         return Sighting(
             weakened,
@@ -573,7 +573,7 @@ def _said_at(told: Sequence[tuple[Utterance, int]], back: int, latest: float) ->
 
 def _hardly_heard(finding: Finding, observation: Observation, begin: int, end: int) -> Finding:
     """An accusation for a few words of which the recogniser guessed one is a suspicion."""
-    brief = isinstance(observation, Utterance) and 0 <= end - begin <= BRIEF_CHARS
+    brief = isinstance(observation, Utterance) and end - begin <= BRIEF_CHARS
     if not brief or finding.disposition is not Disposition.VIOLATION:
         return finding
     guessed = [

@@ -92,9 +92,9 @@ def findings(engine: ClaimEngine, reader: SemanticMatcher, examples: list[Exampl
             if isinstance(ruling, Finding)
         }
         out += [
-            Found(rule, value, bool(example.labels))
-            for rule, value in seen.items()
-            if value is not None
+            Found(rule, said.log_odds, bool(example.labels))
+            for rule, said in seen.items()
+            if said is not None and not said.bare
         ]
     return out
 

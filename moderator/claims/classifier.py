@@ -31,6 +31,7 @@ from moderator.claims.normalise import SENTENCE_ENDS, Normalised, is_han
 from moderator.claims.phonetics import fold, syllable
 from moderator.claims.rules import Rule, RulePack, SemanticMatch
 from moderator.claims.small_talk import SmallTalk
+from moderator.claims.weighing import Said
 from moderator.errors import RULE_LABEL, ModeratorError
 from moderator.models import is_installed, locate
 
@@ -43,7 +44,8 @@ MAX_CHARS = 60
 MIN_CHARS = 5
 """Fewer characters say too little to suspect anyone."""
 MIN_AROUND = 3
-"""With fewer characters around them, words that a rule met stand for themselves."""
+"""With fewer characters around them, words that a rule met stand for themselves: they are not
+dropped for what they mean, at most no accusation."""
 LEAST_SHARE = -2.0
 """Log-odds that what is new must say by itself of a claim that it goes on with: random sentences
 put together say many things. Chosen on held-out sentences after other talk and cut in two
@@ -202,19 +204,22 @@ class SemanticMatcher:
             if not stretch.parts
         ]
 
-    def meaning(self, text: Normalised) -> Callable[[int, int], float | None]:
-        """The log-odds that what stands around a place of `text` is unlawful: of the sentences that
-        the place touches, the highest. None where hardly anything stands around it."""
-        stretches = list(stretches_of(text))
+    def meaning(self, text: Normalised) -> Callable[[int, int], Said | None]:
+        """What stands around a place of `text`: the highest log-odds of the sentences that the
+        place touches, of too short ones where there are no others."""
+        long_enough = list(stretches_of(text))
+        too_short = [
+            Stretch(begin, end) for begin, end in _ended(text.text) if end - begin < MIN_CHARS
+        ]
 
-        def around(begin: int, end: int) -> float | None:
-            touched = [one for one in stretches if one.begin < end and begin < one.end]
-            if not touched:
-                return None
-            there = max(one.end for one in touched) - min(one.begin for one in touched)
-            if there - (end - begin) < MIN_AROUND:
-                return None
-            return max(self._read(text, one).log_odds for one in touched)
+        def around(begin: int, end: int) -> Said | None:
+            for stretches, around_it in ((long_enough, MIN_AROUND), (too_short, MIN_CHARS)):
+                touched = [one for one in stretches if one.begin < end and begin < one.end]
+                if touched:
+                    there = max(one.end for one in touched) - min(one.begin for one in touched)
+                    highest = max(self._read(text, one).log_odds for one in touched)
+                    return Said(highest, bare=there - (end - begin) < around_it)
+            return None
 
         return around
 

@@ -21,6 +21,7 @@ from moderator.claims.passports import DOCUMENT_NAMES, Passport
 from moderator.claims.patterns import Pattern, PatternTimeout, compile_pattern
 from moderator.claims.products import ProductView
 from moderator.claims.rules import PassportCondition, Rule, RulePack, Text
+from moderator.claims.weighing import Said
 from moderator.records import Disposition, Severity
 
 log = structlog.get_logger()
@@ -80,9 +81,8 @@ class Acquittal:
 
 Ruling = Finding | Acquittal
 
-Meaning = Callable[[int, int], float | None]
-"""The log-odds that the sentence (or sentences) around `text[begin:end]` is unlawful; None where
-hardly anything stands around it."""
+Meaning = Callable[[int, int], Said | None]
+"""What the sentence (or sentences) around `text[begin:end]` says; None where none can be read."""
 
 
 class Judge:
@@ -200,8 +200,17 @@ class Judge:
             severity = Severity.LOW
         certainty = STATUS_CONFIDENCE[rule.status]
         said = meaning(match.begin, match.end) if meaning is not None and not clash else None
-        if said is not None and self._weights is not None:
-            certainty = self._weights.chance(rule.id, said)
+        if said is not None and said.bare:
+            if said.log_odds < 0.0 and disposition is Disposition.VIOLATION:
+                disposition = Disposition.SUSPECT
+                reasons.append(
+                    Text(
+                        "只有这几个字，看不出说的是商品，需要人工判断",
+                        "these few words alone do not tell that goods are meant",
+                    )
+                )
+        elif said is not None and self._weights is not None:
+            certainty = self._weights.chance(rule.id, said.log_odds)
             named = rule.statutory and match.kind == "literal" and not match.guessed
             if not named and self._weights.drops(rule.id, certainty, keen=keen):
                 return Acquittal(match, f"结合整句意思，是违规说法的可能只有 {certainty:.0%}")

@@ -21,6 +21,15 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """What a reader of meaning makes of the sentences around a match: the log-odds that they are
+    unlawful, and whether they hold hardly more than the match itself (`bare`)."""
+
+    log_odds: float
+    bare: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Weights:
     """`floor`, `keen_floor` and `firm` are chances: a finding below the first (the second, where it
     costs little to be shown too much) is dropped, and only one above the last may say `violation`.

@@ -323,6 +323,26 @@ def test_classifier_shipped_bears_any_text(shipped):
 
 
 @pytest.mark.parametrize(
+    ("said", "chance", "expected"),
+    [
+        ("国家级", 0.6, Disposition.VIOLATION),
+        ("国家级", 0.05, Disposition.SUSPECT),  # too short to be searched for claims
+        ("国家级的", 0.05, Disposition.SUSPECT),
+        ("真是国家级", 0.05, Disposition.SUSPECT),
+    ],
+)
+def test_semantic_meaning_of_words_alone_drops_nothing_and_accuses_nobody_in_doubt(
+    load, said: str, chance: float, expected: Disposition
+) -> None:
+    pack = replace(
+        load(rule(match=[{"terms": ["国家级"]}]), semantic_rule()),
+        weights=Weights(0.0, 1.0, 0.0, 0.4, 0.3, firm=0.9, sure=4.0, unmet=0.0, rules={}),
+    )
+    (found,) = seen(engine(pack, {said: Reading("other", chance)}), said)
+    assert found.disposition == expected
+
+
+@pytest.mark.parametrize(
     ("statutory", "said", "chance", "expected"),
     [
         (False, "这是国家级的品质", 0.05, []),

@@ -32,7 +32,7 @@ PRIOR = 4.0
 """Sentences' worth of the mean of all rules that each rule begins with."""
 FLOOR, KEEN_FLOOR, FIRM = 0.4, 0.3, 0.9
 """Chosen on dev from the table this prints: of the findings below KEEN_FLOOR one in ten is right,
-of those between it and FLOOR three in ten; those above FIRM, which alone may accuse, are right all
+of those between it and FLOOR two in ten; those above FIRM, which alone may accuse, are right all
 but one time in a hundred."""
 SURE = 3.5
 """Own log-odds of a rule that meets unlawful sentences thirty times as often as lawful ones: on dev

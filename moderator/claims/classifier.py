@@ -44,8 +44,8 @@ MAX_CHARS = 60
 MIN_CHARS = 5
 """Fewer characters say too little to suspect anyone."""
 MIN_AROUND = 3
-"""With fewer characters around them, words that a rule met stand for themselves: they are not
-dropped for what they mean, at most no accusation."""
+"""With fewer characters around them, words that a rule met stand for themselves: what they mean
+can take the accusation from them, but does not drop them."""
 LEAST_SHARE = -2.0
 """Log-odds that what is new must say by itself of a claim that it goes on with: random sentences
 put together say many things. Chosen on held-out sentences after other talk and cut in two
@@ -213,13 +213,12 @@ class SemanticMatcher:
         ]
 
         def around(begin: int, end: int) -> Said | None:
-            for stretches, around_it in ((long_enough, MIN_AROUND), (too_short, MIN_CHARS)):
-                touched = [one for one in stretches if one.begin < end and begin < one.end]
-                if touched:
-                    there = max(one.end for one in touched) - min(one.begin for one in touched)
-                    highest = max(self._read(text, one).log_odds for one in touched)
-                    return Said(highest, bare=there - (end - begin) < around_it)
-            return None
+            touched = _touching(long_enough, begin, end) or _touching(too_short, begin, end)
+            if not touched:
+                return None
+            there = max(one.end for one in touched) - min(one.begin for one in touched)
+            highest = max(self._read(text, one).log_odds for one in touched)
+            return Said(highest, bare=there < MIN_CHARS or there - (end - begin) < MIN_AROUND)
 
         return around
 
@@ -309,6 +308,10 @@ def stretches_of(text: Normalised) -> Iterator[Stretch]:
         over = Stretch(max(begin, first_end - MAX_CHARS), first_end, (*known[-1:], *own[:1]))
         if over.begin < new and over.end - over.begin >= MIN_CHARS:
             yield over
+
+
+def _touching(stretches: Sequence[Stretch], begin: int, end: int) -> list[Stretch]:
+    return [one for one in stretches if one.begin < end and begin < one.end]
 
 
 def sentences(text: str) -> Iterator[tuple[int, int]]:

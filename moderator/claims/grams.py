@@ -34,12 +34,15 @@ class Grams:
     def load(cls, path: Path) -> Grams:
         """What `save` wrote. Raises OSError, ValueError or KeyError for other files."""
         with np.load(path, allow_pickle=False) as kept:
-            return cls(kept["runs"], kept["weights"], float(kept["scale"]), float(kept["offset"]))
+            runs = np.cumsum(kept["steps"], dtype=np.uint32)
+            return cls(runs, kept["weights"], float(kept["scale"]), float(kept["offset"]))
 
     def save(self, path: Path) -> None:
+        """The runs are kept as the steps from each to the next, in as few bytes as these need."""
+        steps = np.diff(self.runs, prepend=np.uint32(0))
         np.savez(
             path,
-            runs=self.runs,
+            steps=steps.astype(np.min_scalar_type(steps.max(initial=0))),
             weights=self.weights,
             scale=np.float32(self.scale),
             offset=np.float32(self.offset),

@@ -42,7 +42,8 @@ class Settings(BaseSettings):
         16, ge=1, le=64, description="Frames of several rooms read together, on a GPU."
     )
     classifier_device: str = Field(
-        "cpu", description="auto, cpu, cuda or cuda:N; the shipped weights are int8, for the CPU."
+        "cpu",
+        description="auto, cpu, cuda or cuda:N; on a GPU the sentences of many rooms go together.",
     )
     hwaccel: Literal["none", "auto", "cuda", "vaapi", "qsv", "videotoolbox"] = Field(
         "none", description="How ffmpeg decodes pictures: none is in software; auto tries."

@@ -152,6 +152,16 @@ def onnxruntime_offer() -> Offer:
     return Offer(0, in_ui_language("no CUDA device is visible", "看不到 CUDA 设备"))
 
 
+def classifier_offer() -> Offer:
+    """What the sentence classifier can use: it needs `onnx` to be rewritten for a GPU."""
+    offer = onnxruntime_offer()
+    if offer.devices and not find_spec("onnx"):
+        why = "onnx is not installed (pip install 'live-stream-moderator[gpu]')"
+        zh = "未安装 onnx（pip install 'live-stream-moderator[gpu]'）"
+        return Offer(0, in_ui_language(why, zh))
+    return offer
+
+
 @cache
 def sherpa_offer() -> Offer:
     """What sherpa-onnx can use: it brings an onnxruntime of its own, which has CUDA or has not."""

@@ -136,13 +136,13 @@ def _screen_device(settings: Settings) -> Finding:
 def _classifier_device(settings: Settings) -> Finding:
     if not find_spec("onnxruntime"):
         return Finding("classifier runs on", False, "nothing", EMBEDDED, needed=False)
-    offer = devices.onnxruntime_offer()
+    offer = devices.classifier_offer()
     runs_on = _settled(settings.classifier_device, offer)
     state = _shown(runs_on)
     if settings.classifier_device == "cpu":
         why = in_ui_language(
-            "its int8 weights are made for the CPU; classifier_device changes it",
-            "int8 权重面向 CPU；可用 classifier_device 更改",
+            "a sentence takes milliseconds there; classifier_device changes it",
+            "每句只需几毫秒；可用 classifier_device 更改",
         )
         return Finding("classifier runs on", True, f"{state} ({why})", needed=False)
     state = _with_reason(state, [runs_on], settings.classifier_device, offer)

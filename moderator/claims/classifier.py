@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from moderator import devices
 from moderator.claims.grams import Grams
 from moderator.claims.matcher import ClaimMatcher, Match
+from moderator.claims.networks import InEightBits, InFloats, Network, Pieces
 from moderator.claims.normalise import SENTENCE_ENDS, Normalised, is_han
 from moderator.claims.phonetics import fold, syllable
 from moderator.claims.rules import Rule, RulePack, SemanticMatch
@@ -70,11 +71,11 @@ class Reading:
 
 
 class Classifier:
-    """The network with its tokenizer, and the runs of characters. One thread a call; safe to share
-    between threads."""
+    """The network with its tokenizer, and the runs of characters; safe to share between threads.
+    On a GPU (`device` `cuda:N`) what several threads ask at the same time is read in one batch.
+    """
 
     def __init__(self, folder: Path, device: str = "cpu") -> None:
-        import onnxruntime
         from tokenizers import Tokenizer
 
         about = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
@@ -85,25 +86,19 @@ class Classifier:
         self._plain = float(about["plain"])
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.enable_truncation(int(about["max_tokens"]))
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(
-            str(folder / "model.onnx"), options, providers=devices.onnx_providers(device)
-        )
+        model = folder / "model.onnx"
+        self._network: Network = InEightBits(model) if device == "cpu" else InFloats(model, device)
         self.read = lru_cache(REMEMBERED)(self._read)
         self._counted = lru_cache(REMEMBERED)(self._count)
 
     def logits(self, sentence: str) -> NDArray[np.float32]:
         """What the network alone says of one sentence, [1 + labels]: "unlawful" first."""
+        return self._network.logits(self.pieces(sentence))
+
+    def pieces(self, sentence: str) -> Pieces:
+        """What the network reads of a sentence."""
         told = spoken_form(sentence)
-        ids = np.array([self._tokenizer.encode(told).ids], dtype=np.int64)
-        sounds = np.array([sounds_in(told)[:MAX_SOUNDS]], dtype=np.int64)
-        inputs = {"ids": ids, "mask": np.ones(ids.shape, np.float32), "sounds": sounds}
-        (logits,) = self._session.run(None, inputs)
-        found: NDArray[np.float32] = logits[0]
-        return found
+        return self._tokenizer.encode(told).ids, sounds_in(told)[:MAX_SOUNDS]
 
     def skim(self, sentence: str) -> Reading:
         """As `read`, but without the network where the runs of characters alone are so sure of a
@@ -263,14 +258,15 @@ def semantic_matchers(
     """
     if not any(isinstance(entry, SemanticMatch) for rule in pack.rules for entry in rule.match):
         return ()
-    offer = devices.onnxruntime_offer()
+    offer = devices.classifier_offer()
     classifier = installed_classifier(devices.settle(device, offer, "onnxruntime"))
     return () if classifier is None else (SemanticMatcher(pack, classifier, keen),)
 
 
 @cache
 def installed_classifier(device: str = "cpu") -> Classifier | None:
-    """The shipped classifier, loaded once a device; None where it cannot run."""
+    """The shipped classifier, loaded once a device; None where it cannot run. A GPU that cannot run
+    it after all leaves it to the CPU."""
     if not (is_installed(NAME) and is_installed(RUNS)) or any(
         find_spec(package) is None for package in ("onnxruntime", "tokenizers")
     ):
@@ -279,8 +275,8 @@ def installed_classifier(device: str = "cpu") -> Classifier | None:
         locate(RUNS)  # lies beside the network; its sha256 is checked
         return Classifier(locate(NAME).parent, device)
     except Exception as error:  # a broken weight file must not stop the patterns
-        logger.warning("classifier_unusable", reason=str(error))
-        return None
+        logger.warning("classifier_unusable", device=device, reason=str(error))
+        return None if device == "cpu" else installed_classifier()
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,8 +99,9 @@ class Episodes:
     """Sightings in, in order of time within a channel; each goes to a new or an open episode.
 
     A recording adds everything and asks for the records at the end. A live room writes the
-    record of each new episode at once, updates it while it grows, and calls `expire` so that
-    what can grow no more is forgotten: memory is bounded by the episodes that are open.
+    record of each new episode at once, updates it while it grows, and calls `expire`, and
+    `over_with` before it adds, so that it learns of all that can grow no more and forgets it:
+    memory is bounded by the episodes that are open.
     `provenance` may be replaced on the way, as when rules are reloaded.
     """
 
@@ -124,6 +125,14 @@ class Episodes:
             episode = Episode(sighting, self.provenance, sighting.start_s, sighting.end_s)
             self._open[kind] = episode
         return episode
+
+    def over_with(self, sighting: Sighting) -> list[Episode]:
+        """Forget and return the episode of its kind that this sighting comes too late for."""
+        kind = _kind(sighting)
+        episode = self._open.get(kind)
+        if episode is None or episode.best is sighting.amends or episode._continues_with(sighting):
+            return []
+        return [self._open.pop(kind)]
 
     def stretch(self, sighting: Sighting, end_s: float) -> Episode | None:
         """Say that what was sighted lasted until `end_s`; the episode, if it is still open."""

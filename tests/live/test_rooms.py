@@ -234,6 +234,17 @@ def test_rooms_an_episode_is_one_record_that_grows(house: Callable[..., House]) 
     assert [body["violation"] for body in journal.of("evidence")] == [record["id"]]
 
 
+def test_rooms_an_episode_that_the_next_one_follows_is_told_to_its_end(
+    house: Callable[..., House],
+) -> None:
+    sound = talk(say(1), silence(1), say(1), silence(25), say(1))
+    journal = house({"r1": [[*blocks(sound)]]}).over()
+    first, second = journal.of("violation")
+    (update,) = journal.of("violation.updated")
+    assert (update["id"], update["occurrences"]) == (first["id"], 2)
+    assert second["id"] != first["id"]
+
+
 def test_rooms_screen_text_is_told_with_its_frame_and_its_end(
     house: Callable[..., House], tmp_path: Path
 ) -> None:

@@ -129,6 +129,21 @@ class ClaimEngine:
     def normalise(self, text: str) -> Normalised:
         return normalise(text, self._disguises.find)
 
+    def compile(self) -> None:
+        """Compile every expression now, and not when words first call for it: they take 24 MiB and
+        two seconds, which a room would need little by little.
+
+        Raises LM-205 for one that is none.
+        """
+        for patterns in (
+            self.patterns.patterns,
+            self.across.patterns,
+            self.audiences.patterns,
+            self._judge.patterns,
+        ):
+            for pattern in patterns:
+                pattern.compiled  # noqa: B018
+
     def likenesses(self, text: str) -> list[SoundHit]:
         """Where `text`, as it was recognised, sounds like a term; for the second listen.
 

@@ -73,6 +73,7 @@ def _compile(
     keen = keen_channels(sensitivity)
     matchers = semantic_matchers(pack, keen, device) if classifier else ()
     engine = ClaimEngine(pack, matchers)
+    engine.compile()
     # Builds the indexes of sounds now, and not when a room first speaks.
     engine.likenesses("预热")
     engine.reheard(engine.normalise("预热"), (0.5, 0.5))

@@ -139,6 +139,13 @@ def test_rooms_what_is_said_becomes_a_record_in_the_journal(house: Callable[...,
     assert [one.id for one in it.printed] == [record["id"]]
 
 
+def test_rooms_begin_with_every_expression_compiled(rules: Path) -> None:
+    engine = Rulebook.load(rules, classifier=False).engine
+    kept = [*engine.patterns.patterns, *engine.across.patterns, *engine.audiences.patterns]
+    assert kept
+    assert all("compiled" in vars(pattern) for pattern in kept)
+
+
 class Lenient:
     """Finds everything lawful, or has no answer."""
 

@@ -6,7 +6,7 @@ Held-out sentences. The network in floats reads them in batches of so many, and 
 ask it: so many threads at once, each for one sentence after the other, which then share batches.
 The same network in eight bits on the CPU, one sentence at a time, is the peer. Beside the rates
 stand the differences: of a batch from the same network reading one at a time, and of floats from
-eight bits, in log-odds and in verdicts at a chance of 0.7.
+eight bits, in the network's own log-odds and in how many change sides of 0.7 by these alone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from rich.table import Table
 from benchmarks.report import write_result
 from models.claim_classifier.dataset import load_corpus
 from moderator import devices
-from moderator.claims.classifier import NAME, installed_classifier
+from moderator.claims.classifier import NAME, installed_classifier, log_odds
 from moderator.claims.networks import InEightBits, InFloats, Pieces
 from moderator.claims.rules import load_rules
 from moderator.models import locate
@@ -121,7 +121,7 @@ def _asked_by(network: InFloats, asked: list[Pieces], callers: int) -> dict[str,
 
 def _differences(a: NDArray[np.float32], b: NDArray[np.float32]) -> dict[str, float]:
     """Of the network's own log-odds, before calibration."""
-    limit = float(np.log(THRESHOLD / (1 - THRESHOLD)))
+    limit = log_odds(THRESHOLD)
     return {
         "mean": round(float(np.abs(a - b).mean()), 4),
         "largest": round(float(np.abs(a - b).max()), 4),

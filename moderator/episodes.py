@@ -99,15 +99,15 @@ class Episodes:
     """Sightings in, in order of time within a channel; each goes to a new or an open episode.
 
     A recording adds everything and asks for the records at the end. A live room writes the
-    record of each new episode at once, updates it while it grows, and calls `expire`, and
-    `over_with` before it adds, so that it learns of all that can grow no more and forgets it:
-    memory is bounded by the episodes that are open.
+    record of each new episode at once, updates it while it grows, and calls `expire` so that
+    what can grow no more is forgotten: memory is bounded by the episodes that are open.
     `provenance` may be replaced on the way, as when rules are reloaded.
     """
 
     def __init__(self, provenance: Provenance) -> None:
         self.provenance = provenance
         self._open: dict[tuple[str, ...], Episode] = {}
+        self._followed: list[Episode] = []
 
     def add(self, sighting: Sighting) -> Episode:
         """The episode that the sighting belongs to; a new one has one occurrence.
@@ -122,17 +122,11 @@ class Episodes:
         if episode is not None and episode._continues_with(sighting):
             episode._take(sighting, self.provenance)
         else:
+            if episode is not None:
+                self._followed.append(episode)
             episode = Episode(sighting, self.provenance, sighting.start_s, sighting.end_s)
             self._open[kind] = episode
         return episode
-
-    def over_with(self, sighting: Sighting) -> list[Episode]:
-        """Forget and return the episode of its kind that this sighting comes too late for."""
-        kind = _kind(sighting)
-        episode = self._open.get(kind)
-        if episode is None or episode.best is sighting.amends or episode._continues_with(sighting):
-            return []
-        return [self._open.pop(kind)]
 
     def stretch(self, sighting: Sighting, end_s: float) -> Episode | None:
         """Say that what was sighted lasted until `end_s`; the episode, if it is still open."""
@@ -143,19 +137,24 @@ class Episodes:
         return episode
 
     def expire(self, now_s: float) -> list[Episode]:
-        """Forget and return the episodes that nothing from `now_s` on can continue."""
+        """Forget and return the episodes that nothing from `now_s` on can continue, and those
+        that another of their kind has followed."""
         over = [
             kind
             for kind, episode in self._open.items()
             if now_s - episode.end > _gap_s(episode.best.observation.channel)
         ]
-        return [self._open.pop(kind) for kind in over]
+        return self._forget_followed() + [self._open.pop(kind) for kind in over]
 
     def close(self) -> list[Episode]:
         """Forget and return every episode."""
-        closed = list(self._open.values())
+        closed = self._forget_followed() + list(self._open.values())
         self._open.clear()
         return closed
+
+    def _forget_followed(self) -> list[Episode]:
+        followed, self._followed = self._followed, []
+        return followed
 
 
 def _as_amended(sightings: Iterable[Sighting]) -> list[Sighting]:

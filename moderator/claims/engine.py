@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
@@ -15,6 +15,7 @@ from moderator.claims.judge import Acquittal, Finding, Judge, Meaning, Ruling
 from moderator.claims.matcher import ClaimMatcher, Match, PatternMatcher
 from moderator.claims.normalise import PAUSE, Normalised, normalise, without_pauses
 from moderator.claims.passports import Passport
+from moderator.claims.patterns import Pattern
 from moderator.claims.phonetics import SoundHit
 from moderator.claims.products import CategoryCues, ProductTracker, ProductView
 from moderator.claims.rules import AbsenceMatch, Rule, RulePack, Text
@@ -130,19 +131,19 @@ class ClaimEngine:
         return normalise(text, self._disguises.find)
 
     def compile(self) -> None:
-        """Compile every expression now, and not when words first call for it: they take 24 MiB and
-        two seconds, which a room would need little by little.
+        """Compile every expression now, and not when words first call for it, so that a room does
+        not need more time and memory little by little. Raises LM-205 for one that is none."""
+        for pattern in self.expressions:
+            pattern.compiled  # noqa: B018
 
-        Raises LM-205 for one that is none.
-        """
-        for patterns in (
-            self.patterns.patterns,
-            self.across.patterns,
-            self.audiences.patterns,
-            self._judge.patterns,
-        ):
-            for pattern in patterns:
-                pattern.compiled  # noqa: B018
+    @property
+    def expressions(self) -> Iterator[Pattern]:
+        """Every expression, those that find and those that acquit; `rules lint` tries their
+        speed."""
+        yield from self.patterns.patterns
+        yield from self.across.patterns
+        yield from self.audiences.patterns
+        yield from self._judge.patterns
 
     def likenesses(self, text: str) -> list[SoundHit]:
         """Where `text`, as it was recognised, sounds like a term; for the second listen.

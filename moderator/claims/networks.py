@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from threading import Lock, Thread
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -50,18 +50,18 @@ class InEightBits:
 
 
 class InFloats:
-    """The weights of `model.onnx` as floats on `device` (`cpu` or `cuda:N`); up to `most` sentences
-    that wait at the same time are read in one batch. Nothing waits for a batch to fill.
+    """The weights of `model.onnx` as floats on `device` (`cpu` or `cuda:N`); up to MOST
+    sentences that wait at the same time are read in one batch. Nothing waits for a batch to fill.
 
     Raises ImportError without the package `onnx`, which rewrites the graph.
     """
 
-    def __init__(self, model: Path, device: str, most: int = MOST) -> None:
+    def __init__(self, model: Path, device: str) -> None:
         import onnx
 
         graph = in_floats(onnx.load(model))
         self._session = _session(graph.SerializeToString(), device)
-        self._asked = Together(self.batch, most)
+        self._asked = Together(self.batch, MOST)
 
     def batch(self, sentences: Sequence[Pieces]) -> NDArray[np.float32]:
         """[sentences, 1 + labels], all in one."""
@@ -80,21 +80,13 @@ class Together:
         self._answer = answer
         self._most = most
         self._waiting: SimpleQueue[tuple[Any, Future[Any]]] = SimpleQueue()
-        self._starting = Lock()
-        self._thread: Thread | None = None
+        Thread(target=self._work, name="classifier", daemon=True).start()
 
     def __call__(self, question: Any) -> Any:
         """What `answer` gives for this question. Raises what it raised."""
-        self._start()
         future: Future[Any] = Future()
         self._waiting.put((question, future))
         return future.result()
-
-    def _start(self) -> None:
-        with self._starting:
-            if self._thread is None:
-                self._thread = Thread(target=self._work, name="classifier", daemon=True)
-                self._thread.start()
 
     def _work(self) -> None:
         while True:

@@ -79,19 +79,12 @@ def rules_show(
 def rules_lint(rules: RulesOption = None, jurisdiction: JurisdictionOption = "cn") -> None:
     """Check every file: fields, law references, expressions and their speed."""
     from moderator.claims.engine import ClaimEngine
-    from moderator.claims.judge import Judge
     from moderator.claims.rules import load_rules
 
     pack = load_rules(rules, jurisdiction)
     engine = ClaimEngine(pack)
-    for patterns in (
-        engine.patterns.patterns,
-        engine.across.patterns,
-        engine.audiences.patterns,
-        Judge(pack).patterns,
-    ):
-        for pattern in patterns:
-            pattern.check_speed()
+    for pattern in engine.expressions:
+        pattern.check_speed()
     for warning in pack.warnings():
         err.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
     err.print(f"{len(pack.rules)} rules, {len(engine.patterns.terms)} literals: no faults")

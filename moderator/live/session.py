@@ -325,7 +325,6 @@ class RoomSession:
     def _take(
         self, sighting: Sighting, words_end: float, pictures: tuple[Picture, ...] = ()
     ) -> None:
-        self._flush_updates(self._episodes.over_with(sighting))
         self._tell(self._episodes.add(sighting), words_end, pictures)
 
     def _tell(self, episode: Episode, words_end: float, pictures: tuple[Picture, ...]) -> None:

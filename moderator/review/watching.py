@@ -55,6 +55,8 @@ class _Watch:
     thread: threading.Thread
     offset: int = 0
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=20))
+    marking: threading.Lock = field(default_factory=threading.Lock)
+    given_up: bool = False
 
     @property
     def out(self) -> Path:
@@ -117,7 +119,7 @@ class Watchers:
         if watch is None or watch.over:
             reason = in_ui_language("it is not watched from this server", "本服务没有在监看它")
             raise ModeratorError(WATCH_UNAVAILABLE, reason=reason)
-        (watch.folder / RUNNING).unlink(missing_ok=True)
+        _give_up(watch)
         watch.process.send_signal(signal.SIGTERM)
 
     def resume(self) -> None:
@@ -232,8 +234,7 @@ class Watchers:
         if envelopes:
             ingest.put_envelopes(self._database, envelopes, folder=watch.out)
             watch.offset = after
-            if (watch.folder / RUNNING).exists():
-                _note_running(watch)
+            _note_running(watch)
         return len(envelopes)
 
     def _ask(self, watch: _Watch, http: httpx.Client) -> None:
@@ -252,7 +253,7 @@ class Watchers:
 
     def _note_end(self, watch: _Watch) -> None:
         if not self._ended.is_set():
-            (watch.folder / RUNNING).unlink(missing_ok=True)
+            _give_up(watch)
         code = watch.process.returncode
         state = "ended" if code in (0, -signal.SIGTERM) else "failed"
         with suppress(SQLAlchemyError), self._database.write() as db:
@@ -284,9 +285,18 @@ def _note_running(watch: _Watch) -> None:
     marker = watch.folder / RUNNING
     body = {"room": watch.room_id, "pid": watch.process.pid, "offset": watch.offset}
     partial = marker.with_suffix(".partial")
-    with suppress(OSError):
+    with watch.marking, suppress(OSError):
+        if watch.given_up:
+            return
         partial.write_text(json.dumps(body), encoding="utf-8")
         partial.replace(marker)
+
+
+def _give_up(watch: _Watch) -> None:
+    """Not to be resumed. The thread that follows it may be about to note that it runs."""
+    with watch.marking:
+        watch.given_up = True
+        (watch.folder / RUNNING).unlink(missing_ok=True)
 
 
 def _free_port() -> int:

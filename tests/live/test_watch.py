@@ -84,9 +84,10 @@ def test_watch_a_recording_leaves_records_evidence_and_proof(tmp_path: Path, pie
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("embedded_weights")
-def test_watch_stopped_by_sigterm_finishes_and_sighup_reloads(tmp_path: Path, piece: Path) -> None:
+def test_watch_stopped_by_sigterm_finishes_and_sighup_reloads(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    rooms = {"rooms": [{"id": "r1", "source": str(piece)}], "limits": {"drain_s": 60}}
+    # The whole recording: it must not come to its end by itself while the rules load again.
+    rooms = {"rooms": [{"id": "r1", "source": str(SAMPLE)}], "limits": {"drain_s": 60}}
     file = write_yaml(tmp_path / "rooms.yaml", rooms)
     command = [sys.executable, "-m", "moderator", "watch", "--rooms", str(file), "--realtime"]
     command += ["--out", str(out), "--log-format", "json"]

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,6 +27,7 @@ from moderator.sinks.envelope import seal
 from moderator.sinks.journal import Journal
 from moderator.sinks.sink import Rejected, Unavailable
 from tests.command import REPOSITORY
+from tests.live.stations import Broadcast, Station
 from tests.outputs.builders import media_report, utterance
 from tests.outputs.builders import violation as found
 from tests.review.serving import served
@@ -372,12 +370,11 @@ def test_live_watching_a_stream_from_the_console_fills_the_queue(
     world: World, tmp_path: Path
 ) -> None:
     sample = REPOSITORY / "samples" / "rooms" / "skincare_and_health.mp4"
+    piece = tmp_path / "piece.mp4"
     cut = ["-v", "error", "-ss", "40", "-i", str(sample), "-t", "20", "-c", "copy"]
-    subprocess.run([find_ffmpeg(), *cut, str(tmp_path / "live.ts")], check=True)
-    handler = functools.partial(_Quiet, directory=str(tmp_path))
-    station = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=station.serve_forever, daemon=True).start()
-    source = f"http://127.0.0.1:{station.server_address[1]}/live.ts"
+    subprocess.run([find_ffmpeg(), *cut, str(piece)], check=True)
+    station = Station(Broadcast(piece))
+    source = f"{station.url}/live.flv"
     world.caller().post("/rooms", {"id": "live1", "merchant": "甲商行"})
     refused = world.caller().post("/rooms/live1/watch", {"source": source})
     assert refused.json()["code"] == "LM-111"
@@ -391,8 +388,7 @@ def test_live_watching_a_stream_from_the_console_fills_the_queue(
         wait_for(lambda: not caller.get("/rooms/live1").json()["watching"], 90)
     finally:
         world.house.watchers.close()
-        station.shutdown()
-        station.server_close()
+        station.close()
     assert all(file["there"] for file in clips(caller))
     assert caller.get("/rooms/live1").json()["state"] == "ended"
 
@@ -401,8 +397,3 @@ def clips(caller: Caller) -> list[dict[str, Any]]:
     found = caller.get("/violations").json()["items"]
     details = [caller.get(f"/violations/{one['id']}").json() for one in found]
     return [file for one in details for file in one["evidence"] if file["kind"] == "clip"]
-
-
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        pass

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from benchmarks.live import report
 from benchmarks.report import write_result
-from benchmarks.watching import SAMPLES, events, make_sources, watch
+from benchmarks.watching import SAMPLES, events, make_sources, slope_an_hour, watch
 from moderator.sinks.verify import verify
 
 
@@ -37,6 +37,13 @@ def main() -> None:
         found |= written(out)
         found["rss_mib_by_minute"] = by_minute(watched.seconds, watched.rss_mib)
         found["rss_floor_mib_by_ten_minutes"] = floors(found["rss_mib_by_minute"])
+        found["memory"] = {
+            part: {
+                "slope_an_hour": slope_an_hour(watched.seconds, values),
+                "floor_by_ten_minutes": floors(by_minute(watched.seconds, values)),
+            }
+            for part, values in watched.memory.items()
+        }
         proof = verify(str(out))
         found["chain"] = {
             "intact": proof.intact,

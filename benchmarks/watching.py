@@ -38,6 +38,8 @@ class Watched:
     seconds: list[float] = field(default_factory=list)
     lags: list[float] = field(default_factory=list)
     rss_mib: list[float] = field(default_factory=list)
+    memory: dict[str, list[float]] = field(default_factory=dict)
+    """What the process says of its own memory, by part: MiB, or thousands of Python's objects."""
     metrics: dict[str, float] = field(default_factory=dict)
     cpu_s: dict[str, float] = field(default_factory=dict)
     exit_code: int | None = None
@@ -108,6 +110,10 @@ def watch(
                     watched.metrics = scrape(port)
                     watched.lags.append(worst(watched.metrics, "moderator_room_lag_seconds"))
                     watched.rss_mib.append(_rss_mib(running.pid))
+                    for part, size in labelled(watched.metrics, "moderator_memory_bytes").items():
+                        watched.memory.setdefault(part, []).append(size / 2**20)
+                    objects = watched.metrics["moderator_python_objects"] / 1000
+                    watched.memory.setdefault("thousand_python_objects", []).append(objects)
                     watched.cpu_s = _cpu(running.pid)
             watched.ran_s = time.monotonic() - began
             running.send_signal(signal.SIGTERM)

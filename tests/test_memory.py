@@ -47,3 +47,21 @@ work()
 assert sum(faults[1:]) < 400, faults
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_memory_bytes_tell_what_grew() -> None:
+    before = memory.memory_bytes()
+    kept = bytearray(48 << 20)
+    kept[:] = b"x" * len(kept)
+    objects = [str(number) for number in range(100_000, 200_000)]
+    after = memory.memory_bytes()
+    assert after["heap_used"] - before["heap_used"] > 47 << 20
+    assert after["resident"] - before["resident"] > 40 << 20
+    assert after["python_objects"] - before["python_objects"] > 90_000
+    assert (len(kept), len(objects)) == (48 << 20, 100_000)
+
+
+def test_memory_bytes_without_such_a_c_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_of_glibc", lambda name: None)
+    assert "heap_used" not in memory.memory_bytes()

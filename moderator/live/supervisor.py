@@ -19,7 +19,7 @@ from moderator.live.degrade import Ladder, StepChange
 from moderator.live.display import Overview, RoomRow
 from moderator.live.metrics import Metrics, RoomSample, Sample, SampleSource
 from moderator.live.runner import RoomRunner, Shared, Unfinished
-from moderator.memory import Trimmer
+from moderator.memory import Trimmer, memory_bytes
 from moderator.records import Violation
 from moderator.sinks.delivery import Delivery
 
@@ -326,6 +326,7 @@ class Supervisor(SampleSource):
         for runner in list(self.runners.values()):
             sample.rooms.append(_room_sample(runner))
         sample.degraded = {step: step in self.ladder.active for step in STEPS}
+        sample.memory = memory_bytes()
         if speech is not None:
             stats = speech.stats
             sample.queues |= {"speech_segments": speech.waiting, "speech_seconds": speech.waiting_s}

@@ -395,6 +395,7 @@ def test_rooms_metrics_and_health_tell_how_things_stand(house: Callable[..., Hou
         f'moderator_rules{{version="{it.shared.rulebook.version}"}} 1.0',
     ):
         assert line in text, line
+    assert float(text.split("\nmoderator_python_objects ")[1].split("\n")[0]) > 1e4
     assert it.supervisor.faults() == []
     assert it.supervisor.not_ready() == []
     (room,) = it.supervisor.rooms()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import sys
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -70,12 +69,12 @@ class Trimmer:
 
 
 def memory_bytes() -> dict[str, float]:
-    """What this process's memory is, in bytes, as far as the system tells: `resident`; of glibc's
-    heap what is in use (`heap_used`: networks, buffers, Python's large objects) and what lies free
-    in it (`heap_free`, of which holes have gone back); and Python's small objects, of which only
-    the number is known, under `python_objects`.
+    """What this process's memory is, in bytes, as far as the system tells: `resident`, and of
+    glibc's heap what is in use (`heap_used`: networks, buffers, Python's large objects) and what
+    lies free in it (`heap_free`, of which holes have gone back). Python's small objects lie beside
+    that heap; `sys.getallocatedblocks` counts them.
     """
-    found: dict[str, float] = {"python_objects": sys.getallocatedblocks()}
+    found: dict[str, float] = {}
     with suppress(OSError, ValueError, IndexError):
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
         found["resident"] = pages * os.sysconf("SC_PAGE_SIZE")

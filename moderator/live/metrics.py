@@ -45,8 +45,9 @@ class Sample:
     sinks: dict[str, dict[str, float]] = field(default_factory=dict)
     """By sink: `delivered`, `failed`, `dead`, `behind`."""
     evidence: dict[str, float] = field(default_factory=dict)
-    memory: dict[str, float] = field(default_factory=dict)
-    """As `moderator.memory.memory_bytes`."""
+    memory_bytes: dict[str, float] = field(default_factory=dict)
+    """By part, as `moderator.memory.memory_bytes` tells."""
+    python_objects: int = 0
     rules_version: str = ""
 
 
@@ -176,12 +177,11 @@ def _families(sample: Sample) -> Iterator[Metric]:
     behind = {sink: stats.get("behind", 0.0) for sink, stats in sample.sinks.items()}
     yield _gauge("moderator_sink_behind", "Events not delivered yet.", "sink", behind)
     yield _counter("moderator_evidence", "Clips, frames and failures.", "what", sample.evidence)
-    parts = {part: size for part, size in sample.memory.items() if part != "python_objects"}
-    yield _gauge("moderator_memory_bytes", "Memory of this process, by part.", "part", parts)
+    yield _gauge("moderator_memory_bytes", "Memory, by part.", "part", sample.memory_bytes)
     yield GaugeMetricFamily(
         "moderator_python_objects",
         "Small objects of Python's that are in use.",
-        value=sample.memory.get("python_objects", 0.0),
+        value=sample.python_objects,
     )
     rules = GaugeMetricFamily("moderator_rules", "The rule pack in force.", labels=["version"])
     if sample.rules_version:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -326,7 +327,7 @@ class Supervisor(SampleSource):
         for runner in list(self.runners.values()):
             sample.rooms.append(_room_sample(runner))
         sample.degraded = {step: step in self.ladder.active for step in STEPS}
-        sample.memory = memory_bytes()
+        sample.memory_bytes, sample.python_objects = memory_bytes(), sys.getallocatedblocks()
         if speech is not None:
             stats = speech.stats
             sample.queues |= {"speech_segments": speech.waiting, "speech_seconds": speech.waiting_s}

@@ -193,6 +193,16 @@ class Box:
     x1: int
     y1: int
 
+    @property
+    def area(self) -> int:
+        return (self.x1 - self.x0) * (self.y1 - self.y0)
+
+    def shared(self, other: Box) -> int:
+        """Pixels that lie in both."""
+        width = min(self.x1, other.x1) - max(self.x0, other.x0)
+        height = min(self.y1, other.y1) - max(self.y0, other.y0)
+        return max(width, 0) * max(height, 0)
+
 
 @dataclass(frozen=True, slots=True)
 class ScreenText:

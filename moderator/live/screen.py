@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
-from itertools import islice
 from time import monotonic, perf_counter, thread_time
 from typing import Protocol
 
@@ -18,7 +17,7 @@ from moderator.live.worker import Worker
 from moderator.media.blocks import VideoFrame
 from moderator.records import Code, ScreenText
 from moderator.vision.codes import CodeReader
-from moderator.vision.ocr import OcrEngine, ReadsMany, TextLine, read_all
+from moderator.vision.ocr import FrameLines, OcrEngine, ReadsMany, read_all
 from moderator.vision.reader import ScreenReader
 from moderator.vision.sampler import Decision
 
@@ -238,27 +237,54 @@ class ScreenStats:
     cpu_s: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Unread:
+    """A frame that is worth reading, why, and since when one of its room has been."""
+
+    frame: VideoFrame
+    decision: Decision
+    since: float
+
+
 @dataclass(slots=True, eq=False)
 class _Room:
     listener: ScreenListener
     reader: ScreenReader
     interval_s: float
+    weight: float
     low_risk: bool
     may_wait: bool
     watch: ScreenWatch = field(default_factory=ScreenWatch)
+    unread: _Unread | None = None
+    looked_at: bool = False
     ending: bool = False
+
+    def need(self, now: float, factor: float) -> float:
+        """How badly the frame that waits is to be read: by how many of the room's intervals it is
+        late, and what it may bring."""
+        if self.unread is None:
+            return 0.0
+        late = 1.0 + (now - self.unread.since) / (self.interval_s * factor)
+        return late * self.weight * _PROMISE.get(self.unread.decision, 1.0)
+
+
+_PROMISE = {Decision.DUE: 0.5, Decision.BUSY: 0.25}
+"""Readings that nothing new asked for, or only what never rests, are mostly in vain."""
 
 
 class ScreenWorker(Worker):
     """Reads the screens of every room on one thread that owns the OCR engine.
 
-    `look` takes a room's frame from any thread. Queue policy `newest_wins`: one frame a room
-    waits, a newer one takes its place and the older is counted; the room that is most overdue for
-    its interval and urgency is read next. A room opened with `may_wait` (a file that is not
-    played at live speed) is slowed down instead.
+    `look` takes a room's frame from any thread. Looking at a frame costs a millisecond and reading
+    it some hundred, so before each reading all rooms' frames that are due are looked at: a frame on
+    which everything stands still bears out what stood there before at once, and of those worth
+    reading comes next the one that is most overdue for its room's interval and urgency, those first
+    that show something new. Queue policy `newest_wins`: one frame a room waits, a newer one takes
+    its place and the older is counted. A room opened with `may_wait` (a file that is not played at
+    live speed) is slowed down instead.
 
-    With an engine that reads many frames at once, up to `batch` rooms' frames that are due are read
-    together, one of each room.
+    With an engine that reads many frames at once, up to `batch` rooms' frames are read together,
+    one of each room; another reads only what has changed.
 
     `factor` multiplies every interval and `skip_low_risk` leaves low-risk rooms unread.
     """
@@ -295,9 +321,10 @@ class ScreenWorker(Worker):
     ) -> None:
         reader = ScreenReader(self.ocr, self._codes, max_evidence_bytes=8 * 2**20)
         with self._change:
-            self._rooms[room] = _Room(listener, reader, interval_s, low_risk, may_wait)
+            weight = 0.5 + urgency / 9
+            self._rooms[room] = _Room(listener, reader, interval_s, weight, low_risk, may_wait)
             paced_s = 1e-3 if may_wait else interval_s * self._factor
-            self._frames.open(room, interval_s=paced_s, weight=0.5 + urgency / 9)
+            self._frames.open(room, interval_s=paced_s, weight=weight)
 
     def close(self, room: str) -> None:
         with self._change:
@@ -312,7 +339,7 @@ class ScreenWorker(Worker):
             if mine is None or (self.skip_low_risk and mine.low_risk):
                 return
             if mine.may_wait:
-                self._change.wait_for(lambda: self._stopping or not self._frames.holds(room))
+                self._change.wait_for(lambda: self._stopping or not self._holds(room))
             before = self._frames.replaced(room)
             self._frames.put(room, frame, self._clock())
             self.stats.replaced += self._frames.replaced(room) - before
@@ -336,31 +363,40 @@ class ScreenWorker(Worker):
     @property
     def waiting(self) -> int:
         with self._change:
-            return len(self._frames)
+            return len(self._frames) + sum(r.unread is not None for r in self._rooms.values())
+
+    def _holds(self, room: str) -> bool:
+        """Whether a frame of `room` waits to be looked at, is looked at or waits to be read."""
+        mine = self._rooms.get(room)
+        if mine is None:
+            return False
+        return self._frames.holds(room) or mine.looked_at or mine.unread is not None
 
     # --- the worker's thread ------------------------------------------------------------
 
     def step(self) -> bool:
-        """Read what is due, or end the rooms that are done. False when the worker is to end."""
+        """Look at what is due, read what is worth it most, end the rooms that are done. False when
+        the worker is to end."""
         with self._change:
-            self._beat = self._clock()
-            now = self._clock()
-            due = iter(lambda: self._frames.take(now), None)
-            taken = list(islice(due, self._batch))
+            now = self._beat = self._clock()
+            taken = list(iter(lambda: self._frames.take(now), None))
             ending = [
                 (name, room)
                 for name, room in self._rooms.items()
-                if room.ending and not self._frames.holds(name)
+                if room.ending and not self._holds(name)
             ]
-            if not taken and not ending:
+            unread = any(room.unread for room in self._rooms.values())
+            if not taken and not ending and not unread:
                 self._change.wait(IDLE_S)
             if self._stopping:
                 return False
             frames = [(self._rooms[name], one) for name, one in taken if name in self._rooms]
-            self._change.notify_all()
+            for room, _ in frames:
+                room.looked_at = True
         began, cpu_began = perf_counter(), thread_time()
-        if frames:
-            self._read(frames)
+        for room, frame in frames:
+            self._look_at(room, frame, now)
+        self._read(self._next_to_read(now))
         for name, room in ending:
             self._end(room)
             self.close(name)
@@ -368,40 +404,60 @@ class ScreenWorker(Worker):
         self.stats.cpu_s += thread_time() - cpu_began
         return True
 
-    def _read(self, frames: list[tuple[_Room, VideoFrame]]) -> None:
-        """Decide on each frame, read together those that are to be read, tell of all."""
-        wanted = []
-        for room, frame in frames:
-            with self._costing_the_picture(frame):
-                self.stats.frames += 1
-                decision = room.reader.decide(frame.time, frame.image)
-                if decision.reads:
-                    wanted.append((room, frame))
-                elif decision is Decision.UNCHANGED:
-                    # Where something moved, an unread frame bears out nothing.
-                    self._tell_all(room)
+    def _look_at(self, room: _Room, frame: VideoFrame, now: float) -> None:
+        """Decide on a frame; what is known to stand still is told of."""
+        before, room.unread = room.unread, None
+        self.stats.replaced += before is not None
+        with self._costing_the_picture(frame):
+            self.stats.frames += 1
+            decision = room.reader.decide(frame.time, frame.image)
+            if decision.reads:
+                room.unread = _Unread(frame, decision, before.since if before else now)
+            elif decision is Decision.UNCHANGED:
+                # Where something moved, an unread frame bears out nothing.
+                self._tell_all(room)
+
+    def _next_to_read(self, now: float) -> list[tuple[_Room, VideoFrame]]:
+        """The frames worth it most, as many as are read together."""
+        with self._change:
+            for room in self._rooms.values():
+                room.looked_at = False
+            rooms = [room for room in self._rooms.values() if room.unread is not None]
+            rooms.sort(key=lambda room: room.need(now, self._factor), reverse=True)
+            chosen = []
+            for room in rooms[: self._batch]:
+                assert room.unread is not None
+                chosen.append((room, room.unread.frame))
+                room.unread = None
+            self._change.notify_all()
+        return chosen
+
+    def _read(self, wanted: list[tuple[_Room, VideoFrame]]) -> None:
+        """Read what was last decided on, together where the engine likes that, and tell of it."""
         if not wanted:
             return
         began = perf_counter()
-        lines = self._lines([frame for _, frame in wanted])
+        found = self._lines(wanted)
         ocr_s = perf_counter() - began
         self.stats.ocr_s += ocr_s
-        for (room, frame), found in zip(wanted, lines, strict=True):
-            if found is None:
+        for (room, frame), lines in zip(wanted, found, strict=True):
+            if lines is None:
                 continue
             with self._costing_the_picture(frame):
-                room.reader.take_lines(frame.time, frame.image, found, 1000 * ocr_s / len(wanted))
+                room.reader.take_lines(frame.time, frame.image, lines, 1000 * ocr_s / len(wanted))
                 self.stats.read += 1
                 self._tell_all(room)
 
-    def _lines(self, frames: list[VideoFrame]) -> list[list[TextLine] | None]:
-        """The lines of each frame; None for one that the engine fails on."""
+    def _lines(self, wanted: list[tuple[_Room, VideoFrame]]) -> list[FrameLines | None]:
+        """What each frame says; None for one that the engine fails on."""
         try:
-            return list(read_all(self.ocr, [frame.image for frame in frames]))
+            if len(wanted) > 1:
+                return [FrameLines(one) for one in read_all(self.ocr, [f.image for _, f in wanted])]
+            return [room.reader.read(frame.image) for room, frame in wanted]
         except Exception:
-            if len(frames) > 1:
-                return [one for frame in frames for one in self._lines([frame])]
-            log.exception("screen.reader_failed", media_s=round(frames[0].time, 2))
+            if len(wanted) > 1:
+                return [lines for one in wanted for lines in self._lines([one])]
+            log.exception("screen.reader_failed", media_s=round(wanted[0][1].time, 2))
             self.stats.failures += 1
             return [None]
 

@@ -25,6 +25,14 @@ class TextLine:
     confidence: float
 
 
+@dataclass(frozen=True, slots=True)
+class FrameLines:
+    """The lines of a frame, and the places of it that they were read in: None for all of it."""
+
+    lines: Sequence[TextLine]
+    places: Sequence[Box] | None = None
+
+
 class OcrEngine(Protocol):
     """One frame in, its lines of text out, top to bottom then left to right."""
 
@@ -44,6 +52,17 @@ class ReadsMany(Protocol):
     def batch(self) -> int: ...
 
     def read_many(self, images: Sequence[Image]) -> list[list[TextLine]]: ...
+
+
+@runtime_checkable
+class ReadsPlaces(Protocol):
+    """A reader for which a part of a frame costs less than all of it."""
+
+    def read_places(self, image: Image, places: Sequence[Box]) -> FrameLines:
+        """The lines whose middle lies in `places`, which do not overlap; where one of them cuts
+        through a line, the lines of all of the frame.
+        """
+        ...
 
 
 def read_all(engine: OcrEngine, images: Sequence[Image]) -> list[list[TextLine]]:

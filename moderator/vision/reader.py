@@ -12,7 +12,7 @@ import numpy as np
 
 from moderator.records import Box, Code, ScreenText
 from moderator.vision.codes import CodeReader
-from moderator.vision.ocr import Image, OcrEngine, TextLine
+from moderator.vision.ocr import FrameLines, Image, OcrEngine, ReadsPlaces, TextLine
 from moderator.vision.sampler import Decision, FrameSampler
 from moderator.vision.tracks import CodeTracker, ScreenTracker
 
@@ -26,6 +26,7 @@ class ScreenStats:
 
     frames_seen: int = 0
     frames_read: int = 0
+    frames_read_in_part: int = 0
     sampler_ms: float = 0.0
     ocr_ms: float = 0.0
     codes_ms: float = 0.0
@@ -62,6 +63,8 @@ class ScreenReader:
         self._tracker = tracker or ScreenTracker(engine=ocr.name)
         self._code_tracker = CodeTracker(engine=codes.name if codes else "")
         self._frames = _Frames(max_evidence_bytes)
+        self._lines: list[TextLine] = []
+        self._missing: list[Box] = []
         self._texts: list[ScreenText] = []
         self._ended_codes: list[Code] = []
 
@@ -70,21 +73,60 @@ class ScreenReader:
         decision = self.decide(time, image)
         if decision.reads:
             began = perf_counter()
-            lines = self._ocr.read(image)
+            lines = self.read(image)
             self.take_lines(time, image, lines, _ms_since(began))
         return decision
 
     def decide(self, time: float, image: Image) -> Decision:
-        """The first half of `feed`: where the decision says that the frame is to be read,
-        `take_lines` must follow before the next frame."""
+        """The first half of `feed`: where the decision says that the frame is to be read, its lines
+        follow with `take_lines`, or a later frame is decided on in its place."""
         began = perf_counter()
-        decision = self._sampler.decide(time, image)
+        decision = self._sampler.look(time, image)
         self.stats.sampler_ms += _ms_since(began)
         self.stats.frames_seen += 1
         self.stats.decisions[decision] += 1
         if decision is Decision.UNCHANGED:
             self._end(self._tracker.hold(time), self._code_tracker.hold(time))
         return decision
+
+    def read(self, image: Image) -> FrameLines:
+        """The lines of the frame last decided on.
+
+        Where the engine can, only what may have changed is read, and what stands elsewhere is taken
+        over from before.
+        """
+        places = self._places(image)
+        if places is None or not isinstance(self._ocr, ReadsPlaces):
+            return FrameLines(self._ocr.read(image))
+        found = self._ocr.read_places(image, places)
+        if found.places is None:
+            return found
+        self.stats.frames_read_in_part += 1
+        stay = [
+            line
+            for line in self._lines
+            if not any(line.box.shared(place) for place in found.places)
+            and not any(2 * line.box.shared(new.box) >= line.box.area for new in found.lines)
+        ]
+        lines = sorted([*stay, *found.lines], key=lambda line: (line.box.y0, line.box.x0))
+        return FrameLines(lines, found.places)
+
+    def _places(self, image: Image) -> list[Box] | None:
+        """Where to look for text on the frame last decided on, None for everywhere.
+
+        Each known line lies within one place or outside all of them.
+        """
+        places = self._sampler.places()
+        if places is None:
+            return None
+        whole = Box(0, 0, image.shape[1], image.shape[0])
+        margin = min(image.shape[:2]) // _MARGIN
+        boxes = [_wider(box, margin, whole) for box in self._missing]
+        lines = [_wider(line.box, margin, whole) for line in self._lines]
+        places = _apart([*places, *boxes], lines)
+        if not places or sum(place.area for place in places) > _MOST_IN_PARTS * whole.area:
+            return None
+        return places
 
     def take(self) -> tuple[list[ScreenText], list[Code]]:
         """The texts and codes that have ended since the last call, in order of their end."""
@@ -116,23 +158,24 @@ class ScreenReader:
             return jpeg
         return boxed_jpeg(decode_jpeg(jpeg), [seen.box])
 
-    def take_lines(
-        self, time: float, image: Image, lines: Sequence[TextLine], ocr_ms: float = 0.0
-    ) -> None:
-        """The second half of `feed`: the lines that the OCR engine read on the frame, and this
-        frame's part of what that took."""
+    def take_lines(self, time: float, image: Image, read: FrameLines, ocr_ms: float = 0.0) -> None:
+        """The second half of `feed`: the lines of the frame last decided on, and this frame's part
+        of what reading took."""
+        self._sampler.taken(read.places)
+        self._lines = list(read.lines)
         self.stats.frames_read += 1
         self.stats.ocr_ms += ocr_ms
         began = perf_counter()
         codes = self._codes.read(image) if self._codes is not None else []
         self.stats.codes_ms += _ms_since(began)
-        lines = [line for line in lines if not any(_is_code(line.box, c.box) for c in codes)]
+        lines = [line for line in read.lines if not any(_is_code(line.box, c.box) for c in codes)]
         self._end(self._tracker.update(time, lines), self._code_tracker.update(time, codes))
         if self._tracker.found_new:
             self._sampler.found_something_new()
         else:
             self._sampler.found_nothing_new()
-        if self._tracker.just_missed():
+        self._missing = self._tracker.just_missed()
+        if self._missing:
             self._sampler.ask_again()
         began = perf_counter()
         self._keep_evidence(time, image)
@@ -166,16 +209,46 @@ def boxed_jpeg(image: Image, boxes: Iterable[Box]) -> bytes:
     return _jpeg(marked)
 
 
+_MARGIN = 90
+"""The shorter side of a frame by the margin around a known line: 6 pixels of 540."""
+_MOST_IN_PARTS = 0.9
+"""Share of a frame above which it is read as a whole."""
+
+
+def _apart(places: Sequence[Box], lines: Sequence[Box]) -> list[Box]:
+    """Places that do not overlap and cover `places`, and whole each of `lines` that they touch."""
+    found: list[Box] = []
+    todo = list(places)
+    while todo:
+        place = todo.pop()
+        touched = [box for box in (*found, *lines) if place.shared(box)]
+        grown = Box(
+            min([place.x0, *(box.x0 for box in touched)]),
+            min([place.y0, *(box.y0 for box in touched)]),
+            max([place.x1, *(box.x1 for box in touched)]),
+            max([place.y1, *(box.y1 for box in touched)]),
+        )
+        found = [box for box in found if not place.shared(box)]
+        if grown == place:
+            found.append(place)
+        else:
+            todo.append(grown)
+    return found
+
+
+def _wider(box: Box, by: int, whole: Box) -> Box:
+    return Box(
+        max(box.x0 - by, whole.x0),
+        max(box.y0 - by, whole.y0),
+        min(box.x1 + by, whole.x1),
+        min(box.y1 + by, whole.y1),
+    )
+
+
 def _is_code(text: Box, code: Box) -> bool:
     """Whether what was read as text is the pattern of a code."""
-    width = min(text.x1, code.x1) - max(text.x0, code.x0)
-    height = min(text.y1, code.y1) - max(text.y0, code.y0)
-    if width <= 0 or height <= 0:
-        return False
-    text_area = (text.x1 - text.x0) * (text.y1 - text.y0)
-    code_area = (code.x1 - code.x0) * (code.y1 - code.y0)
     # A banner that runs across a code is not a misread code.
-    return 2 * width * height >= min(text_area, code_area) and text_area <= 4 * code_area
+    return 2 * text.shared(code) >= min(text.area, code.area) and text.area <= 4 * code.area
 
 
 class _Frames:

@@ -6,6 +6,7 @@ when text may have come, gone or changed, and at least every `max_interval_s` an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -13,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from moderator.records import Box
 from moderator.vision.ocr import Image
 
 
@@ -57,6 +59,10 @@ class FrameSampler:
     once: text laid over a moving host stands still. A change anywhere else is read at the next
     frame that is `min_interval_s` after the last reading.
 
+    `places` tells which parts of a frame are worth reading. A reader that reads only those says so
+    (`taken`), and the rest of the frame stays compared with what was last read there; at least
+    every `max_interval_s` all of it is to be read.
+
     Frames may have any size and spacing in time; a new size counts as a change.
     """
 
@@ -73,8 +79,10 @@ class FrameSampler:
         self.busy_interval_s = busy_interval_s
         self.max_interval_s = max_interval_s
         self._read_time: float | None = None
+        self._whole_time = 0.0
         self._read: _Cells | None = None
         self._previous: _Cells | None = None
+        self._now = _Looked(0.0, (0, 0), Decision.WAIT, None)
         self._busyness: NDArray[np.float32] = np.zeros((0, 0), dtype=np.float32)
         self._confirm = False
         self._last: Decision | None = None
@@ -85,15 +93,54 @@ class FrameSampler:
 
         When the answer `reads`, the frame becomes the one that later frames are compared with.
         """
-        cells = _cells(image)
-        decision = self._decide(time, cells)
-        self._previous = cells
+        decision = self.look(time, image)
         if decision.reads:
-            self._read_time = time
-            self._read = cells
-            self._confirm = False
-            self._last = decision
+            self.taken()
         return decision
+
+    def look(self, time: float, image: Image) -> Decision:
+        """As `decide` for a frame that is perhaps not read after all: only `taken` makes it the one
+        that later frames are compared with.
+        """
+        cells = _cells(image)
+        decision, changed = self._decide(time, cells)
+        self._previous = cells
+        self._now = _Looked(time, image.shape[:2], decision, changed)
+        return decision
+
+    def places(self) -> list[Box] | None:
+        """The parts of the frame last looked at, in its pixels, where text may differ from what was
+        last read there; None where that may be anywhere. They may overlap.
+        """
+        changed = self._now.changed
+        if changed is None:
+            return None
+        rows, columns = changed.shape
+        height, width = self._now.size
+        # A line reaches a little beyond the cells that differ, farther to its sides.
+        around = cv2.dilate(changed.astype(np.uint8), np.ones((3, 5), dtype=np.uint8))
+        _, _, found, _ = cv2.connectedComponentsWithStats(around)
+        return [
+            Box(
+                column * width // columns,
+                row * height // rows,
+                -(-(column + wide) * width // columns),
+                -(-(row + high) * height // rows),
+            )
+            for column, row, wide, high, _ in found[1:].tolist()
+        ]
+
+    def taken(self, places: Sequence[Box] | None = None) -> None:
+        """The frame last looked at is read, all of it or only `places`."""
+        cells, now = self._previous, self._now
+        if places is None or self._read is None or cells is None:
+            self._read = cells
+            self._whole_time = now.time
+        else:
+            self._read = _pasted(self._read, cells, places, now.size)
+        self._read_time = now.time
+        self._confirm = False
+        self._last = now.decision
 
     def ask_again(self) -> None:
         """Have a frame read soon even if nothing changes: the last reading was doubtful."""
@@ -109,35 +156,38 @@ class FrameSampler:
         """The last reading told something: places that never rest deserve looking at again."""
         self._in_vain = 0
 
-    def _decide(self, time: float, cells: _Cells) -> Decision:
+    def _decide(self, time: float, cells: _Cells) -> tuple[Decision, NDArray[np.bool_] | None]:
+        """The decision, and which cells look like text and differ from what was read there; None
+        where nothing can be compared or all is to be read."""
         read, previous = self._read, self._previous
         if self._read_time is None or read is None or previous is None or time < self._read_time:
             self._busyness = np.zeros_like(cells.energy)
-            return Decision.FIRST
+            return Decision.FIRST, None
         if read.energy.shape != cells.energy.shape:
             self._busyness = np.zeros_like(cells.energy)
-            return Decision.CHANGED
+            return Decision.CHANGED, None
+        if previous.energy.shape != cells.energy.shape:
+            self._busyness = np.zeros_like(cells.energy)
+            previous = read
         self._busyness += _BUSY_RATE * (_changed(previous, cells) - self._busyness)
 
         waited_s = time - self._read_time
-        if waited_s >= self.max_interval_s:
-            return Decision.DUE
-        if waited_s >= self.min_interval_s and self._confirm:
-            return Decision.CONFIRM
-        if previous.energy.shape != cells.energy.shape:
-            return Decision.CHANGED
+        if time - self._whole_time >= self.max_interval_s:
+            return Decision.DUE, None
         changed = (_changed(read, cells) > 0) & (read.text | cells.text)
+        if waited_s >= self.min_interval_s and self._confirm:
+            return Decision.CONFIRM, changed
         if not changed.any():
-            return Decision.UNCHANGED
+            return Decision.UNCHANGED, changed
         busy = self._busy_cells()
         if waited_s >= self.min_interval_s:
             if (changed & ~busy).any():
-                return Decision.CHANGED
+                return Decision.CHANGED, changed
             rests = _changed(previous, cells) == 0
             if _is_wide(changed & busy & rests & cells.text):
-                return Decision.SETTLED
+                return Decision.SETTLED, changed
         wait_s = min(self.busy_interval_s * min(1 + self._in_vain, 3), self.max_interval_s)
-        return Decision.BUSY if waited_s >= wait_s else Decision.WAIT
+        return (Decision.BUSY if waited_s >= wait_s else Decision.WAIT), changed
 
     def _busy_cells(self) -> NDArray[np.bool_]:
         # What moves reaches a little farther now and then, so the cells around count too.
@@ -182,6 +232,35 @@ class _Cells:
     gy: NDArray[np.int16]
     energy: NDArray[np.float32]
     text: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """The frame last looked at: its media-clock second, its (height, width), the decision, and the
+    cells that look like text and differ from what was last read there, None for all."""
+
+    time: float
+    size: tuple[int, ...]
+    decision: Decision
+    changed: NDArray[np.bool_] | None
+
+
+def _pasted(before: _Cells, now: _Cells, places: Sequence[Box], size: tuple[int, ...]) -> _Cells:
+    """`before` with the cells of `now` that lie in `places`, whole ones only."""
+    height, width = size
+    rows, columns = now.energy.shape
+    taken = np.zeros((rows, columns), dtype=np.bool_)
+    for place in places:
+        top, bottom = -(-place.y0 * rows // height), place.y1 * rows // height
+        left, right = -(-place.x0 * columns // width), place.x1 * columns // width
+        taken[top:bottom, left:right] = True
+    pixels = taken.repeat(_CELL, axis=0).repeat(_CELL, axis=1)
+    return _Cells(
+        np.where(pixels, now.gx, before.gx),
+        np.where(pixels, now.gy, before.gy),
+        np.where(taken, now.energy, before.energy),
+        np.where(taken, now.text, before.text),
+    )
 
 
 def _cells(image: Image) -> _Cells:

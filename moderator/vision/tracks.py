@@ -76,12 +76,12 @@ class ScreenTracker:
         self._expire(time)
         return self._ended()
 
-    def just_missed(self) -> bool:
-        """Whether a text that stood still is missing from the last frame read, for the first time.
+    def just_missed(self) -> list[Box]:
+        """Where texts that stood still are missing from the last frame read, for the first time.
 
-        It may be gone, or the recogniser may have skipped it: a second look tells.
+        They may be gone, or the recogniser may have skipped them: a second look tells.
         """
-        return any(track.missed == 1 and not track.scrolls for track in self._open)
+        return [t.box for t in self._open if t.missed == 1 and not t.scrolls]
 
     def open_tracks(self) -> list[ScreenText]:
         """The texts not returned yet, as known so far, oldest first.
@@ -226,7 +226,7 @@ class _CodeTrack:
     def saw(self, time: float, box: Box) -> None:
         self.last = time
         self.seen_last = True
-        if _area(box) > _area(self.best_box):
+        if box.area > self.best_box.area:
             self.best_time, self.best_box = time, box
 
     def code(self, engine: str) -> Code:
@@ -711,21 +711,13 @@ def _height(box: Box) -> int:
     return box.y1 - box.y0
 
 
-def _area(box: Box) -> int:
-    return _width(box) * _height(box)
-
-
 def _turned(box: Box) -> Box:
     return Box(box.y0, box.x0, box.y1, box.x1)
 
 
 def _overlap(a: Box, b: Box) -> float:
     """Shared area as a fraction of the smaller box, 0 when less than a third of it is shared."""
-    width = min(a.x1, b.x1) - max(a.x0, b.x0)
-    height = min(a.y1, b.y1) - max(a.y0, b.y0)
-    if width <= 0 or height <= 0:
-        return 0.0
-    shared = width * height / min(_area(a), _area(b))
+    shared = a.shared(b) / min(a.area, b.area)
     return shared if shared >= 1 / 3 else 0.0
 
 

@@ -258,6 +258,51 @@ def test_screen_a_picture_the_reader_cannot_stand_costs_that_picture(clock: Cloc
     assert listener.ended == 1
 
 
+def test_screen_reads_what_is_new_before_what_never_rests(clock: Clock) -> None:
+    ocr = FakeOcr({200: "国家级品质"})
+    worker = ScreenWorker(ocr, clock=clock)
+    restless, new = Listener(), Listener()
+    worker.open("restless", restless, interval_s=2.0, urgency=9)
+    worker.open("new", new, interval_s=2.0, urgency=0)
+    for second in range(0, 40, 2):
+        show(worker, clock, "restless", second, 50 + second % 4 * 20)
+        show(worker, clock, "new", second, 0)
+        for _ in range(3):
+            worker.step()
+    reads = ocr.read_count
+    show(worker, clock, "restless", 40, 110)
+    show(worker, clock, "new", 40, 200)
+    worker.step()
+    assert ocr.read_count == reads + 1
+    # One that still stands there needs no reading, so it waits for none.
+    show(worker, clock, "restless", 42, 50)
+    show(worker, clock, "new", 42, 200)
+    worker.step()
+    assert [one.seen.text for one in new.seen] == ["国家级品质"]
+
+
+def test_screen_a_frame_that_waited_for_its_reading_gives_way_to_a_newer_one(clock: Clock) -> None:
+    ocr = FakeOcr({200: "国家级品质", 90: "全网最低"})
+    worker = ScreenWorker(ocr, clock=clock)
+    listeners = {room: Listener() for room in "abc"}
+    for room, listener in listeners.items():
+        worker.open(room, listener, interval_s=2.0)
+        show(worker, clock, room, 0, 90)
+    worker.step()
+    assert (ocr.read_count, worker.waiting) == (1, 2)
+    for room in "abc":
+        show(worker, clock, room, 2, 200)
+    for _ in range(4):
+        worker.step()
+    assert (ocr.read_count, worker.waiting) == (4, 0)
+    assert worker.stats.replaced == 2
+    for room in "abc":
+        show(worker, clock, room, 4, 200)
+        worker.step()
+    told = [[one.seen.text for one in listener.seen] for listener in listeners.values()]
+    assert told == [["全网最低", "国家级品质"], ["国家级品质"], ["国家级品质"]]
+
+
 class ManyOcr(FakeOcr):
     """Reads several frames at once, and fails on a white one."""
 

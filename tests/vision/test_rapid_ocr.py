@@ -7,6 +7,7 @@ import pytest
 
 import moderator.vision  # noqa: F401 - registers the engine
 from moderator.errors import ModeratorError
+from moderator.records import Box
 from moderator.vision.ocr import ENGINES, Image, TextLine
 from moderator.vision.rapid_ocr import RapidOcr, _load
 from moderator.vision.reader import ScreenReader
@@ -68,6 +69,31 @@ class TestRapidOcr:
             [(char, 470, 200 + 42 * index, 36) for index, char in enumerate(column)],
         )
         assert column in texts(engine.read(frame))
+
+    def test_rapid_ocr_reads_a_part_as_it_reads_the_whole(
+        self, engine: RapidOcr, poster: Image
+    ) -> None:
+        whole = engine.read(poster)
+        for wanted in whole:
+            box = wanted.box
+            place = Box(box.x0 - 10, box.y0 - 10, box.x1 + 10, box.y1 + 10)
+            read = RapidOcr(threads=1, cache_lines=0).read_places(poster, [place])
+            assert read.places == [place]
+            assert texts(list(read.lines)) == texts([wanted])
+            found = read.lines[0].box
+            assert found.shared(box) > 0.8 * max(found.area, box.area)
+        empty = engine.read_places(poster, [Box(100, 400, 300, 500)])
+        assert list(empty.lines) == []
+
+    def test_rapid_ocr_reads_all_where_a_part_would_cut_a_line(
+        self, engine: RapidOcr, poster: Image
+    ) -> None:
+        first = engine.read(poster)[0].box
+        width = first.x1 - first.x0
+        cut = Box(first.x0 + width // 4, first.y0, first.x1 - width // 4, first.y1)
+        read = engine.read_places(poster, [cut])
+        assert read.places is None
+        assert texts(list(read.lines)) == texts(engine.read(poster))
 
     def test_rapid_ocr_many_frames_at_once_read_as_one_by_one(self, poster: Image) -> None:
         small = poster[:400, :300].copy()

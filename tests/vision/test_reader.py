@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
 
 from moderator.records import Box
 from moderator.vision.codes import CodeSighting
-from moderator.vision.ocr import Image, TextLine
+from moderator.vision.ocr import FrameLines, Image, TextLine
 from moderator.vision.reader import ScreenReader, boxed_jpeg
 from moderator.vision.sampler import Decision
 from tests.vision.frames import line, room_background
@@ -26,6 +26,19 @@ class ScriptedOcr:
     def read(self, image: Image) -> list[TextLine]:
         self.calls += 1
         return self.script(image)
+
+
+class InParts(ScriptedOcr):
+    """Reads parts of a frame as well; notes which."""
+
+    def __init__(self, script: Callable[[Image], list[TextLine]]) -> None:
+        super().__init__(script)
+        self.parts: list[Sequence[Box]] = []
+
+    def read_places(self, image: Image, places: Sequence[Box]) -> FrameLines:
+        self.parts.append(places)
+        lines = [one for one in self.script(image) if any(one.box.shared(p) for p in places)]
+        return FrameLines(lines, places)
 
 
 class ScriptedCodes:
@@ -59,6 +72,47 @@ def test_reader_banner_of_ten_minutes_costs_few_readings() -> None:
     assert ocr.calls == reader.stats.frames_read <= 27
     assert reader.stats.frames_seen == 700
     assert reader.stats.decisions[Decision.UNCHANGED] >= 670
+
+
+def test_reader_reads_only_what_changed_and_takes_over_the_rest() -> None:
+    lines = {
+        (60, 100): line("全网最低价", 60, 90),
+        (60, 160): line("今天只要九十九", 60, 150),
+        (300, 700): line("加微信领福利", 300, 690),
+    }
+
+    def shown(image: Image) -> list[TextLine]:
+        return [found for (x, y), found in lines.items() if (image[y, x : x + 64] == 250).any()]
+
+    ocr = InParts(shown)
+    reader = ScreenReader(ocr)
+    both = striped(striped(ROOM, 60, 100), 60, 160)
+    for second in range(24):
+        reader.feed(float(second), striped(both, 300, 700) if second >= 10 else both)
+    assert ocr.calls == 1
+    ((place,),) = ocr.parts
+    # All of the line, and nothing of the others.
+    assert place.shared(line("加微信领福利", 300, 690).box) <= place.area < 540 * 960 // 10
+    texts, _ = reader.finish()
+    assert [(one.text, one.start, one.end) for one in texts] == [
+        ("全网最低价\n今天只要九十九", 0.0, 23.0),
+        ("加微信领福利", 10.0, 23.0),
+    ]
+    assert (reader.stats.frames_read, reader.stats.frames_read_in_part) == (2, 1)
+
+
+def test_reader_a_line_that_goes_is_looked_for_where_it_was_and_whole_frames_still_come() -> None:
+    ocr = InParts(banner)
+    reader = ScreenReader(ocr)
+    for second in range(64):
+        reader.feed(float(second), WITH_BANNER if second < 10 else ROOM)
+    ((text,), _) = reader.finish()
+    assert (text.text, text.end) == ("全网最低价", 9.0)
+    # Gone, and once more to be sure; then all of it every half minute.
+    assert len(ocr.parts) == 2
+    for (place,) in ocr.parts:
+        assert place.shared(text.box) == text.box.area
+    assert ocr.calls == 3
 
 
 def test_reader_line_skipped_once_by_the_recogniser_is_still_one_text() -> None:

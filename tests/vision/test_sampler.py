@@ -146,6 +146,47 @@ def test_sampler_takes_a_second_look_when_asked() -> None:
     assert sampler.decide(2.5, room) is Decision.UNCHANGED
 
 
+def test_sampler_tells_which_places_are_worth_reading() -> None:
+    sampler = FrameSampler()
+    room = room_background()
+    assert sampler.look(0.0, room) is Decision.FIRST
+    assert sampler.places() is None
+    sampler.taken()
+    assert sampler.look(2.0, room) is Decision.UNCHANGED
+    assert sampler.places() == []
+    assert sampler.look(4.0, striped(striped(room, 60, 100), 400, 700)) is Decision.CHANGED
+    above, below = sorted(sampler.places() or [], key=lambda place: place.y0)
+    for place, (x, y) in ((above, (60, 100)), (below, (400, 700))):
+        assert place.x0 <= x < x + 64 <= place.x1
+        assert place.y0 <= y < y + 24 <= place.y1
+        assert place.area < 0.05 * 540 * 960
+
+
+def test_sampler_a_frame_that_was_only_looked_at_is_not_what_later_ones_are_compared_with() -> None:
+    sampler = FrameSampler()
+    room = room_background()
+    sampler.decide(0.0, room)
+    assert sampler.look(2.0, striped(room, 60, 100)) is Decision.CHANGED
+    assert sampler.look(4.0, striped(room, 60, 100)) is Decision.CHANGED
+    assert sampler.look(6.0, room) is Decision.UNCHANGED
+
+
+def test_sampler_what_was_not_read_stays_to_be_read() -> None:
+    sampler = FrameSampler(max_interval_s=30.0)
+    room = room_background()
+    both = striped(striped(room, 60, 100), 400, 700)
+    sampler.decide(0.0, room)
+    sampler.look(2.0, both)
+    above, below = sorted(sampler.places() or [], key=lambda place: place.y0)
+    sampler.taken([above])
+    assert sampler.look(4.0, both) is Decision.CHANGED
+    assert sampler.places() == [below]
+    sampler.taken([below])
+    # Reading in parts puts off reading all of it no farther.
+    made = [sampler.decide(float(second), both) for second in range(6, 32, 2)]
+    assert made == [Decision.UNCHANGED] * 12 + [Decision.DUE]
+
+
 def test_sampler_starts_over_when_time_or_size_jumps() -> None:
     sampler = FrameSampler()
     room = room_background()

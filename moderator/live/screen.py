@@ -442,6 +442,7 @@ class ScreenWorker(Worker):
         self.stats.ocr_s += ocr_s
         for (room, frame), lines in zip(wanted, found, strict=True):
             if lines is None:
+                room.reader.pass_over()
                 continue
             with self._costing_the_picture(frame):
                 room.reader.take_lines(frame.time, frame.image, lines, 1000 * ocr_s / len(wanted))

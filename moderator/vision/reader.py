@@ -117,7 +117,7 @@ class ScreenReader:
         Each known line lies within one place or outside all of them.
         """
         places = self._sampler.places()
-        if places is None:
+        if places is None or len(places) > _MOST_PLACES:
             return None
         whole = Box(0, 0, image.shape[1], image.shape[0])
         margin = min(image.shape[:2]) // _MARGIN
@@ -127,6 +127,10 @@ class ScreenReader:
         if not places or sum(place.area for place in places) > _MOST_IN_PARTS * whole.area:
             return None
         return places
+
+    def pass_over(self) -> None:
+        """The frame last decided on cannot be read: it is not tried again while it stays."""
+        self._sampler.taken()
 
     def take(self) -> tuple[list[ScreenText], list[Code]]:
         """The texts and codes that have ended since the last call, in order of their end."""
@@ -211,6 +215,7 @@ def boxed_jpeg(image: Image, boxes: Iterable[Box]) -> bytes:
 
 _MARGIN = 90
 """The shorter side of a frame by the margin around a known line: 6 pixels of 540."""
+_MOST_PLACES = 24
 _MOST_IN_PARTS = 0.9
 """Share of a frame above which it is read as a whole."""
 

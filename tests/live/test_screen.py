@@ -252,6 +252,8 @@ def test_screen_a_picture_the_reader_cannot_stand_costs_that_picture(clock: Cloc
     worker.open("a", listener, interval_s=1.0)
     show(worker, clock, "a", 0, 200)
     assert worker.step()
+    show(worker, clock, "a", 2, 200)
+    assert worker.step()
     worker.finish("a")
     worker.step()
     assert worker.stats.failures == 1

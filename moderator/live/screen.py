@@ -475,6 +475,7 @@ class ScreenWorker(Worker):
         texts, codes = room.reader.take()
         open_now: list[Seen] = [*room.reader.open_texts(), *room.reader.open_codes()]
         self._tell(room, open_now, [*texts, *codes])
+        room.reader.forget_frames()
 
     def _end(self, room: _Room) -> None:
         try:

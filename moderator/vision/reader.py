@@ -162,6 +162,12 @@ class ScreenReader:
             return jpeg
         return boxed_jpeg(decode_jpeg(jpeg), [seen.box])
 
+    def forget_frames(self) -> None:
+        """Drop the evidence frames of what has ended, as a live room does once it has told of it:
+        else each room fills its `max_evidence_bytes` within the hour.
+        """
+        self._frames.drop_settled(keep=_frame_times(self.open_texts(), self.open_codes()))
+
     def take_lines(self, time: float, image: Image, read: FrameLines, ocr_ms: float = 0.0) -> None:
         """The second half of `feed`: the lines of the frame last decided on, and this frame's part
         of what reading took."""
@@ -283,6 +289,10 @@ class _Frames:
 
     def drop_unsettled(self, *, keep: set[float]) -> None:
         for time in [t for t in self._jpegs if t not in keep and t not in self._settled]:
+            self._drop(time)
+
+    def drop_settled(self, *, keep: set[float]) -> None:
+        for time in self._settled - keep:
             self._drop(time)
 
     def _drop(self, time: float) -> None:

@@ -170,6 +170,23 @@ def test_reader_keeps_the_frame_of_a_text_with_the_text_boxed() -> None:
     assert not marked[text.box.y0 + 4 : text.box.y1 - 4, text.box.x0 + 4 : text.box.x1 - 4].any()
 
 
+def test_reader_frames_of_what_has_ended_are_forgotten_when_asked() -> None:
+    def both(image: Image) -> list[TextLine]:
+        sure = 0.9 if is_shown(image) else 0.99
+        return [*banner(image), line("加微信领福利", 60, 700, confidence=sure)]
+
+    reader = ScreenReader(ScriptedOcr(both))
+    for second in range(40):
+        reader.feed(float(second), WITH_BANNER if second < 10 else ROOM)
+    ((ended,), _) = reader.take()
+    (still,) = reader.open_texts()
+    assert reader.frame_jpeg(ended) is not None
+    reader.forget_frames()
+    assert (ended.text, still.text) == ("全网最低价", "加微信领福利")
+    assert reader.frame_jpeg(ended) is None
+    assert reader.frame_jpeg(still) is not None
+
+
 def test_reader_evidence_memory_is_bounded() -> None:
     def changing(image: Image) -> list[TextLine]:
         return [line(f"第{int(image[0, 0, 0])}款商品", 60, 100)]

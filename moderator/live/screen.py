@@ -239,10 +239,11 @@ class ScreenStats:
 
 @dataclass(frozen=True, slots=True)
 class _Unread:
-    """A frame that is worth reading, why, and since when one of its room has been."""
+    """A frame that is worth reading, how much (`ScreenReader.promise`), and since when one of its
+    room has been."""
 
     frame: VideoFrame
-    decision: Decision
+    promise: float
     since: float
 
 
@@ -265,11 +266,7 @@ class _Room:
         if self.unread is None:
             return 0.0
         late = 1.0 + (now - self.unread.since) / (self.interval_s * factor)
-        return late * self.weight * _PROMISE.get(self.unread.decision, 1.0)
-
-
-_PROMISE = {Decision.DUE: 0.5, Decision.BUSY: 0.25}
-"""Readings that nothing new asked for, or only what never rests, are mostly in vain."""
+        return late * self.weight * self.unread.promise
 
 
 class ScreenWorker(Worker):
@@ -412,7 +409,8 @@ class ScreenWorker(Worker):
             self.stats.frames += 1
             decision = room.reader.decide(frame.time, frame.image)
             if decision.reads:
-                room.unread = _Unread(frame, decision, before.since if before else now)
+                since = before.since if before else now
+                room.unread = _Unread(frame, room.reader.promise(), since)
             elif decision is Decision.UNCHANGED:
                 # Where something moved, an unread frame bears out nothing.
                 self._tell_all(room)

@@ -89,6 +89,11 @@ class ScreenReader:
             self._end(self._tracker.hold(time), self._code_tracker.hold(time))
         return decision
 
+    def promise(self) -> float:
+        """How much reading the frame last decided on may bring, 0–1: who can read only some of many
+        rooms' frames begins with the highest."""
+        return self._sampler.promise()
+
     def read(self, image: Image) -> FrameLines:
         """The lines of the frame last decided on.
 

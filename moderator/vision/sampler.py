@@ -130,6 +130,20 @@ class FrameSampler:
             for column, row, wide, high, _ in found[1:].tolist()
         ]
 
+    def promise(self) -> float:
+        """How much the frame last looked at may bring to who reads it, 0–1: next to something new
+        in a quiet place, what nothing asked for but the clock, and what never rests and has told
+        nothing new of late."""
+        if self._now.decision is Decision.DUE:
+            return 0.5
+        if self._now.decision is Decision.BUSY:
+            return 1.0 / self._patience()
+        return 1.0
+
+    def _patience(self) -> int:
+        """How many times `busy_interval_s` what never rests has to wait."""
+        return min(1 + self._in_vain, 3)
+
     def taken(self, places: Sequence[Box] | None = None) -> None:
         """The frame last looked at is read, all of it or only `places`."""
         cells, now = self._previous, self._now
@@ -186,7 +200,7 @@ class FrameSampler:
             rests = _changed(previous, cells) == 0
             if _is_wide(changed & busy & rests & cells.text):
                 return Decision.SETTLED, changed
-        wait_s = min(self.busy_interval_s * min(1 + self._in_vain, 3), self.max_interval_s)
+        wait_s = min(self.busy_interval_s * self._patience(), self.max_interval_s)
         return (Decision.BUSY if waited_s >= wait_s else Decision.WAIT), changed
 
     def _busy_cells(self) -> NDArray[np.bool_]:

@@ -46,7 +46,8 @@ class ScreenTracker:
         self.gap_s = gap_s
         self.together_s = together_s
         self.found_new = False
-        """Whether the last `update` had a line of no text known before."""
+        """Whether the last `update` had a line of no text known before, or more of one that
+        scrolls."""
         self._open: list[_Track] = []
         self._closing: list[_Track] = []
 
@@ -59,7 +60,7 @@ class ScreenTracker:
         for track in self._open:
             track.missed += 1
         unmatched = self._match(time, [line for line in lines if _says_something(line.text)])
-        self.found_new = bool(unmatched)
+        self.found_new = bool(unmatched) or any(t.grew for t in self._open if t.last == time)
         for line in unmatched:
             self._start(time, line)
         self._open = _merged(self._open)
@@ -281,7 +282,8 @@ class _Track:
     `text` of a line that stands still is the wording seen longest, weighted by confidence; one that
     contains it wins over it, because a covered banner shows less than is there and never more.
     `text` of a line that `scrolls` is stitched from its pieces. `key` is `text` without what the
-    recogniser is fickle about. `missed` counts the readings since the line was last seen.
+    recogniser is fickle about. `grew` says that the last sighting of a line that scrolls showed
+    more of it. `missed` counts the readings since the line was last seen.
     """
 
     def __init__(self, time: float, line: TextLine) -> None:
@@ -290,6 +292,7 @@ class _Track:
         self.missed = 0
         self.count = 0
         self.scrolls = False
+        self.grew = False
         self.wanders = False
         self.counter = False
         self.changes: list[float] = []
@@ -320,7 +323,9 @@ class _Track:
         self.count += 1
         self._sightings = _kept([*self._sightings, sighting])
         if self.scrolls:
+            before = len(self.text)
             self.text = _stitch(self.text, line.text, slack=1) or self.text
+            self.grew = len(self.text) > before
             self.key = _key(self.text)
             self.confidence += (line.confidence - self.confidence) / self.count
         else:

@@ -207,6 +207,18 @@ def test_tracks_scrolling_message_that_comes_round_is_one_text() -> None:
     assert text.end == again[-1][0]
 
 
+def test_tracks_more_of_a_scrolling_message_is_news_until_all_has_run_through() -> None:
+    tracker = ScreenTracker()
+    news = []
+    for round_ in range(3):
+        for time, lines in scrolled(MESSAGE):
+            tracker.update(round_ * 20 + time, lines)
+            news.append(tracker.found_new)
+    a_round = len(news) // 3
+    assert sum(news[:a_round]) > a_round // 2
+    assert not any(news[-a_round:])
+
+
 def test_tracks_scrolling_message_survives_half_glyphs() -> None:
     frames = []
     for time, (piece,) in scrolled(MESSAGE):

@@ -258,6 +258,7 @@ class _Room:
     watch: ScreenWatch = field(default_factory=ScreenWatch)
     unread: _Unread | None = None
     looked_at: bool = False
+    given_up: bool = False
     ending: bool = False
 
     def need(self, now: float, factor: float) -> float:
@@ -283,7 +284,8 @@ class ScreenWorker(Worker):
     With an engine that reads many frames at once, up to `batch` rooms' frames are read together,
     one of each room; another reads only what has changed.
 
-    `factor` multiplies every interval and `skip_low_risk` leaves low-risk rooms unread.
+    `factor` multiplies every interval and `skip_low_risk` leaves low-risk rooms unread: what was
+    seen on their screens is told of as having gone, and not when they are read again.
     """
 
     def __init__(
@@ -382,8 +384,16 @@ class ScreenWorker(Worker):
                 for name, room in self._rooms.items()
                 if room.ending and not self._holds(name)
             ]
+            given_up = [
+                room
+                for name, room in self._rooms.items()
+                if self.skip_low_risk
+                and room.low_risk
+                and not room.given_up
+                and not self._holds(name)
+            ]
             unread = any(room.unread for room in self._rooms.values())
-            if not taken and not ending and not unread:
+            if not (taken or ending or given_up or unread):
                 self._change.wait(IDLE_S)
             if self._stopping:
                 return False
@@ -395,8 +405,12 @@ class ScreenWorker(Worker):
             self._look_at(room, frame, now)
         self._read(self._next_to_read(now))
         for name, room in ending:
-            self._end(room)
+            self._tell_rest(room)
+            room.listener.on_screen_end()
             self.close(name)
+        for room in given_up:
+            self._tell_rest(room)
+            room.given_up = True
         self.stats.busy_s += perf_counter() - began
         self.stats.cpu_s += thread_time() - cpu_began
         return True
@@ -404,6 +418,7 @@ class ScreenWorker(Worker):
     def _look_at(self, room: _Room, frame: VideoFrame, now: float) -> None:
         """Decide on a frame; what is known to stand still is told of."""
         before, room.unread = room.unread, None
+        room.given_up = False
         self.stats.replaced += before is not None
         with self._costing_the_picture(frame):
             self.stats.frames += 1
@@ -475,14 +490,15 @@ class ScreenWorker(Worker):
         self._tell(room, open_now, [*texts, *codes])
         room.reader.forget_frames()
 
-    def _end(self, room: _Room) -> None:
+    def _tell_rest(self, room: _Room) -> None:
+        """Everything still on the screen has gone, as far as can be told."""
         try:
             texts, codes = room.reader.finish()
             self._tell(room, [], [*texts, *codes])
+            room.reader.forget_frames()
         except Exception:
             log.exception("screen.reader_failed")
             self.stats.failures += 1
-        room.listener.on_screen_end()
 
     def _tell(self, room: _Room, open_now: Sequence[Seen], ended: Sequence[Seen]) -> None:
         new, gone = room.watch.update(open_now, ended)

@@ -243,6 +243,27 @@ def test_screen_rarer_frames_and_low_risk_rooms_when_degraded(clock: Clock) -> N
     assert frames(16, 24) == 4
 
 
+def test_screen_a_room_that_is_given_up_tells_at_once_what_it_had_seen(clock: Clock) -> None:
+    ocr = FakeOcr({200: "国家级品质", 90: "全网最低"})
+    worker, calm = ScreenWorker(ocr, clock=clock), Listener()
+    worker.open("calm", calm, interval_s=2.0, low_risk=True)
+    show(worker, clock, "calm", 0, 200)
+    worker.step()
+    assert calm.seen == []
+    worker.skip_low_risk = True
+    worker.step()
+    assert [(one.seen.text, one.seen.end) for one in calm.seen] == [("国家级品质", 0.0)]
+    assert len(calm.gone) == 1
+    worker.step()
+    show(worker, clock, "calm", 900, 90)
+    worker.skip_low_risk = False
+    for second in (1000, 1002):
+        show(worker, clock, "calm", second, 90)
+        worker.step()
+    assert [one.seen.text for one in calm.seen] == ["国家级品质", "全网最低"]
+    assert (calm.ended, ocr.read_count) == (0, 2)
+
+
 def test_screen_a_picture_the_reader_cannot_stand_costs_that_picture(clock: Clock) -> None:
     class Broken(FakeOcr):
         def read(self, image: object) -> list[object]:  # type: ignore[override]

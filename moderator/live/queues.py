@@ -164,9 +164,7 @@ class InterimPacer:
 @dataclass(slots=True)
 class _Slot(Generic[Item]):
     interval_s: float
-    weight: float
     item: Item | None = None
-    put_at: float = 0.0
     served_at: float = float("-inf")
     replaced: int = 0
 
@@ -176,8 +174,7 @@ class NewestFirst(Generic[Item]):
     """One place a room, and a new item replaces the one that waits there (policy `newest_wins`).
 
     A frame that was not read in time is of no use any more; what stays on the screen is on the
-    next one too. Rooms are served by how overdue they are: the time since they were last served,
-    by their interval, weighted by the room's urgency.
+    next one too.
     """
 
     _slots: dict[str, _Slot[Item]] = field(default_factory=dict)
@@ -185,9 +182,9 @@ class NewestFirst(Generic[Item]):
     def __len__(self) -> int:
         return sum(slot.item is not None for slot in self._slots.values())
 
-    def open(self, room: str, *, interval_s: float, weight: float = 1.0) -> None:
+    def open(self, room: str, *, interval_s: float) -> None:
         """Make a place for `room`; items less than `interval_s` after the last are passed over."""
-        self._slots[room] = _Slot(interval_s, weight)
+        self._slots[room] = _Slot(interval_s)
 
     def set_interval(self, room: str, interval_s: float) -> None:
         if room in self._slots:
@@ -206,34 +203,19 @@ class NewestFirst(Generic[Item]):
         slot = self._slots.get(room)
         return slot.replaced if slot else 0
 
-    def put(self, room: str, item: Item, now: float) -> None:
+    def put(self, room: str, item: Item) -> None:
         slot = self._slots.get(room)
         if slot is None:
             return
-        if slot.item is not None:
-            slot.replaced += 1
-        else:
-            slot.put_at = now
+        slot.replaced += slot.item is not None
         slot.item = item
 
-    def take(self, now: float) -> tuple[str, Item] | None:
-        """The item of the room that is most overdue; None when none is due yet."""
-        # A tenth of slack: frames do not come as evenly as they are wanted.
-        due = [
-            room
-            for room, slot in self._slots.items()
-            if slot.item is not None and now - slot.served_at >= 0.9 * slot.interval_s
-        ]
-        if not due:
-            return None
-
-        def overdue(room: str) -> float:
-            slot = self._slots[room]
-            since = max(slot.served_at, slot.put_at - slot.interval_s)
-            return (now - since) / slot.interval_s * slot.weight
-
-        room = max(due, key=overdue)
-        slot = self._slots[room]
-        item, slot.item, slot.served_at = slot.item, None, now
-        assert item is not None
-        return room, item
+    def take(self, now: float) -> list[tuple[str, Item]]:
+        """The items of all rooms that are due."""
+        taken = []
+        for room, slot in self._slots.items():
+            # A tenth of slack: frames do not come as evenly as they are wanted.
+            if slot.item is not None and now - slot.served_at >= 0.9 * slot.interval_s:
+                taken.append((room, slot.item))
+                slot.item, slot.served_at = None, now
+        return taken

@@ -323,7 +323,7 @@ class ScreenWorker(Worker):
             weight = 0.5 + urgency / 9
             self._rooms[room] = _Room(listener, reader, interval_s, weight, low_risk, may_wait)
             paced_s = 1e-3 if may_wait else interval_s * self._factor
-            self._frames.open(room, interval_s=paced_s, weight=weight)
+            self._frames.open(room, interval_s=paced_s)
 
     def close(self, room: str) -> None:
         with self._change:
@@ -340,7 +340,7 @@ class ScreenWorker(Worker):
             if mine.may_wait:
                 self._change.wait_for(lambda: self._stopping or not self._holds(room))
             before = self._frames.replaced(room)
-            self._frames.put(room, frame, self._clock())
+            self._frames.put(room, frame)
             self.stats.replaced += self._frames.replaced(room) - before
             self._change.notify_all()
 
@@ -378,7 +378,7 @@ class ScreenWorker(Worker):
         the worker is to end."""
         with self._change:
             now = self._beat = self._clock()
-            taken = list(iter(lambda: self._frames.take(now), None))
+            taken = self._frames.take(now)
             ending = [
                 (name, room)
                 for name, room in self._rooms.items()

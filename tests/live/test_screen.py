@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -302,6 +303,25 @@ def test_screen_reads_what_is_new_before_what_never_rests(clock: Clock) -> None:
     show(worker, clock, "new", 42, 200)
     worker.step()
     assert [one.seen.text for one in new.seen] == ["国家级品质"]
+
+
+def test_screen_every_room_has_its_frames_read_and_urgent_ones_first(clock: Clock) -> None:
+    class Noting(FakeOcr):
+        def read(self, image: Image) -> list[TextLine]:
+            served[shades[int(image[-1, -1, 0]) % 100]] += 1
+            # Always another text, so that it is worth looking there as often as may be.
+            return [TextLine(chr(0x4E00 + served.total()) * 4, Box(20, 20, 300, 60), 0.97)]
+
+    served: Counter[str] = Counter()
+    worker = ScreenWorker(Noting({}), clock=clock)
+    shades = {40: "calm", 60: "usual", 80: "risky"}
+    for room, urgency in (("calm", 0), ("usual", 4), ("risky", 9)):
+        worker.open(room, Listener(), interval_s=1.0, urgency=urgency)
+    for second in range(300):
+        for shade, room in shades.items():
+            show(worker, clock, room, second, shade + second % 2 * 100)
+        worker.step()  # one frame a second for three rooms that want three
+    assert served["risky"] > served["usual"] >= served["calm"] > 30
 
 
 def test_screen_a_frame_that_waited_for_its_reading_gives_way_to_a_newer_one(clock: Clock) -> None:

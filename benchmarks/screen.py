@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from time import thread_time
 from typing import Any
@@ -128,19 +128,18 @@ def alike(one: ScreenText, other: ScreenText) -> bool:
     return together and fuzz.partial_ratio(joined(one), joined(other)) >= ALIKE
 
 
+SUMMED = (
+    *("frames", "frames_read", "frames_read_in_part", "lines_recognised"),
+    *("planted", "planted_found", "texts", "stood"),
+)
+
+
 def total(rooms: dict[str, Any]) -> dict[str, Any]:
     minutes = sum(room["seconds"] for room in rooms.values()) / 60
     return {
         way: {
             "cpu_s_a_minute": round(sum(r[way]["cpu_s"] for r in rooms.values()) / minutes, 2),
-            **{
-                name: sum(room[way][name] for room in rooms.values())
-                for name in ("frames", "frames_read", "frames_read_in_part", "lines_recognised")
-            },
-            **{
-                name: sum(room[way][name] for room in rooms.values())
-                for name in ("planted", "planted_found", "texts", "stood")
-            },
+            **{name: sum(room[way][name] for room in rooms.values()) for name in SUMMED},
             "only_here": sum(len(room[way]["only_here"]) for room in rooms.values()),
         }
         for way in WAYS
@@ -149,8 +148,7 @@ def total(rooms: dict[str, Any]) -> dict[str, Any]:
 
 def show(found: dict[str, Any]) -> None:
     table = Table("", *WAYS)
-    names: Sequence[str] = list(found[WAYS[0]])
-    for name in names:
+    for name in found[WAYS[0]]:
         table.add_row(name, *(str(found[way][name]) for way in WAYS))
     Console().print(table)
 

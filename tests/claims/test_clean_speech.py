@@ -66,12 +66,21 @@ def alarms() -> tuple[Alarm, ...]:
     return tuple(found)
 
 
+def found_by(rule: str) -> str:
+    """The rule, or `cn.semantic` for all that the classifier finds by itself: of two labels that
+    are as good as even, one processor's rounding prefers this and another's that.
+    """
+    return "cn.semantic" if rule.startswith("cn.semantic.") else rule
+
+
 @cache
 def known() -> dict[tuple[str, str], str]:
-    """(rule, line) → why the alarm is put up with."""
+    """(what finds it, line) → why the alarm is put up with."""
     entries = yaml.safe_load(KNOWN.read_text(encoding="utf-8"))["known"]
     return {
-        (entry["rule"], line): str(entry["reason"]) for entry in entries for line in entry["lines"]
+        (found_by(entry["rule"]), line): str(entry["reason"])
+        for entry in entries
+        for line in entry["lines"]
     }
 
 
@@ -91,7 +100,7 @@ def test_clean_speech_is_not_made_from_templates() -> None:
 
 @pytest.mark.slow
 def test_clean_speech_raises_no_new_alarm() -> None:
-    fresh = [str(alarm) for alarm in alarms() if (alarm.rule, alarm.text) not in known()]
+    fresh = [str(alarm) for alarm in alarms() if (found_by(alarm.rule), alarm.text) not in known()]
     assert fresh == []
 
 
@@ -103,7 +112,7 @@ def test_clean_speech_accuses_no_one() -> None:
 
 @pytest.mark.slow
 def test_clean_speech_known_alarms_are_real_explained_and_few() -> None:
-    raised = {(alarm.rule, alarm.text) for alarm in alarms()}
+    raised = {(found_by(alarm.rule), alarm.text) for alarm in alarms()}
     assert sorted(set(known()) - raised) == [], "mended or gone: take them out"
     assert all(len(reason) >= 12 for reason in known().values())
     assert len(known()) <= ALARMS_PER_1000 * len(talk()) / 1000

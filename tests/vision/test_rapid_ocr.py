@@ -8,6 +8,7 @@ import pytest
 import moderator.vision  # noqa: F401 - registers the engine
 from moderator.errors import ModeratorError
 from moderator.records import Box
+from moderator.subnormals import can_flush
 from moderator.vision.ocr import ENGINES, Image, TextLine
 from moderator.vision.rapid_ocr import RapidOcr, _load
 from moderator.vision.reader import ScreenReader
@@ -104,6 +105,24 @@ class TestRapidOcr:
             wanted = alone.read(image)
             assert texts(lines) == texts(wanted)
             assert [line.box for line in lines] == [line.box for line in wanted]
+
+    @pytest.mark.skipif(not can_flush(), reason="Linux on x86-64")
+    def test_rapid_ocr_detects_without_subnormal_numbers(
+        self, engine: RapidOcr, poster: Image, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        detector = engine._engine.text_det
+        network, smallest, met = detector.session, sys.float_info.min, []
+
+        def detect(frame: object) -> object:
+            met.append(smallest / 4)
+            return network(frame)
+
+        monkeypatch.setattr(detector, "session", detect)
+        engine.read(poster)
+        engine.read_many([poster, poster])
+        engine.read_places(poster, [Box(100, 400, 300, 500)])
+        assert len(met) == 3
+        assert set(met) == {0.0}
 
     def test_rapid_ocr_frame_without_text_is_empty(self, engine: RapidOcr) -> None:
         for shape in ((960, 540, 3), (20, 20, 3), (300, 30, 3)):

@@ -75,7 +75,8 @@ def test_hls(folder: tuple[Path, str], room_mp4: Path) -> None:
     with sending(*hls_words(room_mp4, path)):
         while not (path / "live.m3u8").exists():
             time.sleep(0.05)
-        with Watched(f"{url}/live.m3u8") as room:
+        # A playlist brings a whole segment at a time, and nothing until the next is written.
+        with Watched(f"{url}/live.m3u8", stall_after_s=4.0, reconnect_after_s=8.0) as room:
             check_sound_and_pictures(room)
 
 

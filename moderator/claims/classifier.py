@@ -55,8 +55,8 @@ MAX_SOUNDS = 128
 KEEN_CHANNELS: frozenset[str] = frozenset({"script"})
 """Where it costs little to be shown too much: a script is looked through before it is said."""
 REMEMBERED = 2048
-"""Sentences whose answer is kept: speech is read twice, and hosts repeat themselves. Until there are
-so many a live room's memory grows."""
+"""Sentences whose answer is kept: speech is read twice, and hosts repeat themselves. Until there
+are so many a live room's memory grows."""
 
 
 @dataclass(frozen=True, slots=True)

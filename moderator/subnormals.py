@@ -1,11 +1,11 @@
-"""Numbers too small to matter, which a processor may take a hundred times as long to multiply.
+"""Numbers too small to matter, which some processors take many times as long to multiply.
 
 A network with GELU layers makes many of them: far below zero it is not zero but 1e-40. The text
 detector of PP-OCRv6 spent two thirds of its time on two small layers full of them; flushed to zero,
 a frame takes 105 ms instead of 305 and its answer is the same to the last bit (Intel Xeon with
 AMX, 2026-11-28). Whisper, the voice gate, the classifier and the text recogniser take as long
-either way. onnxruntime's `session.set_denormal_as_zero` does nothing for a thread that itself
-calls a session, unless that is the first session of the process.
+either way. onnxruntime's `session.set_denormal_as_zero` made no difference to the thread that calls
+a session, and loading the first session undid what had been set for the thread before.
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ class _Environment(ctypes.Structure):
 
 
 def can_flush() -> bool:
-    """Whether `flushed` does anything: on Linux with an x86-64 processor. Others, ARM's among them,
-    need it less."""
+    """Whether `flushed` does anything: on Linux with an x86-64 processor."""
     return sys.platform == "linux" and platform.machine() == "x86_64"
 
 
